@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The heap as the rest of the agent sees it. The structures themselves are in heap/types.h. */
+#ifndef SEEP_HEAP_H
+#define SEEP_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/os/os.h"
+
+struct mspan;
+struct seep_memstats;
+
+/* ---- Allocation. Any thread, at any time from the first instruction of the process on. */
+enum heap_flags {
+    HEAP_ZERO = 1,   /* cleared */
+    HEAP_NOSCAN = 2, /* holds no pointers: never scanned by the marker */
+};
+/* NULL with errno ENOMEM when it can't be had. size 0 gives a unique block. align: a power of two, 0: the C
+ * ABI's. */
+void *heap_alloc(size_t size, size_t align, unsigned flags);
+void heap_free(void *p); /* NULL is fine; a pointer that is not an allocated block's start: log_fatal */
+void *heap_realloc(void *p, size_t size);
+size_t heap_usable_size(const void *p); /* 0 for NULL */
+size_t heap_release(size_t keep_bytes); /* malloc_trim: returns idle pages at once; bytes given back */
+
+/* Life cycle, called by agent/entry. */
+void heap_init(void);         /* idempotent */
+void heap_thread_exit(void);  /* gives the calling thread's cache back; malloc still works after it */
+void heap_fork_prepare(void); /* takes every heap lock */
+void heap_fork_parent(void);
+void heap_fork_child(void);      /* only the calling thread is left */
+void heap_background_tick(void); /* scavenger's work, called by the agent's thread about every 100 ms; returns soon */
+
+/* Sampling: bytes until the calling thread's next sample. The fast path of malloc subtracts the slot size and calls
+ * prof_alloc() when it falls below 0. */
+void heap_set_next_sample(int64_t bytes);
+
+/* ---- Objects. Lock-free; any address, mapped or not. Exact in a stopped world. */
+struct heap_object {
+    uintptr_t base;
+    size_t size; /* of the slot, or of the large span's object as rounded to pages */
+    struct mspan *span;
+    uint32_t index; /* slot in the span */
+    bool noscan;
+};
+/* Finds the slot that holds address p, allocated or not. False: not in a span in use. */
+bool heap_find(uintptr_t p, struct heap_object *out);
+
+/* ---- Walking, in a stopped world or in the snapshot child only. No locks, no allocation. */
+struct heap_span_info {
+    struct mspan *span;
+    uintptr_t base;
+    size_t npages; /* of 8 KiB */
+    size_t elem_size;
+    uint32_t nelems;
+    bool noscan;
+    bool large;
+    uint32_t dense_id; /* index of the span among all spans in use, from 0: for side tables */
+};
+typedef int heap_span_fn(void *arg, const struct heap_span_info *s);
+int heap_walk_spans(heap_span_fn *fn, void *arg); /* in address order */
+/* bits: nelems bits, rounded up to whole words; sets those of free slots, clears those of allocated ones. */
+void heap_free_slots(struct mspan *s, uint64_t *bits);
+
+/* ---- Samples: one record per sampled object, kept in a table of its span that profile/ allocates. */
+struct heap_sample {
+    uint32_t bucket;    /* 0: not sampled */
+    uint32_t time_ms;   /* CLOCK_MONOTONIC, wraps */
+    uint64_t requested; /* bytes */
+};
+/* The span's table pointer and its length; profile/ stores into it under RANK_SAMPLES, the heap only
+ * reads it (NULL: nothing sampled here, so free need not ask) and hands it to prof_span_freed(). */
+struct heap_sample **heap_span_samples(struct mspan *s);
+uint32_t heap_span_nelems(const struct mspan *s);
+size_t heap_span_elem_size(const struct mspan *s);
+
+/* ---- Metadata: never freed, off the program's heap, zeroed. NULL when the kernel refuses. */
+void *persistent_alloc(size_t size, size_t align, enum os_kind kind);
+
+/* ---- Statistics. */
+void heap_stats(struct seep_memstats *out);         /* consistent: the parts add up */
+void heap_stats_stopped(struct seep_memstats *out); /* the same in the child: no locks */
+/* What of [lo, hi), inside the heap's arenas, is in use, idle, and released: for the account of RSS. Stopped world. */
+enum heap_page_state { HEAP_PAGE_INUSE, HEAP_PAGE_IDLE, HEAP_PAGE_RELEASED };
+typedef int heap_pages_fn(void *arg, uintptr_t lo, uintptr_t hi, enum heap_page_state state);
+int heap_walk_pages(heap_pages_fn *fn, void *arg); /* maximal runs, in address order */
+
+/* ---- The snapshot child: allocations by libc or SQLite inside it come from a private bump arena. */
+void heap_enter_child(void);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The sampling profiler: which allocation is sampled, its stack, its bucket, and the modules that code
+ * addresses belong to.
+ *
+ * The sampling decision depends on the slot size only (gap exponential with mean `rate`, as nextSample in Go's
+ * runtime/malloc.go), so every object of a bucket (stack, slot size) had the same probability
+ * 1 - exp(-size/rate) and bucket sums are unbiased by one factor each. */
+#ifndef SEEP_PROFILE_H
+#define SEEP_PROFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/heap/heap.h"
+
+void prof_init(void); /* idempotent; after options_init */
+
+/* ---- Called by the heap, inside a critical section, with no heap lock held. */
+/* The thread's sample counter fell below 0 on this allocation: decides, captures, records, and sets the next
+ * gap by heap_set_next_sample(). */
+void prof_alloc(struct mspan *span, uint32_t index, size_t requested);
+/* The slot is being freed and its span has a sample table. */
+void prof_free(struct mspan *span, uint32_t index);
+/* realloc in place: the sampled object's requested size changed. */
+void prof_resize(struct mspan *span, uint32_t index, size_t requested);
+/* The span goes back to the page heap; its table is released. No slot is sampled any more. */
+void prof_span_freed(struct mspan *span);
+
+/* ---- Stacks. */
+enum { PROF_MAX_DEPTH = 128 };
+struct unwind_regs {
+    uintptr_t pc, sp, fp;
+    uintptr_t rbx, r12, r13, r14, r15;
+    bool complete; /* the callee-saved ones besides fp are known */
+};
+/* The caller's own stack, return addresses leaf first, `skip` of the caller's frames left out. Thread-safe, no
+ * allocation from the heap, no lock of libc. */
+unsigned unwind_here(uintptr_t *pcs, unsigned max, unsigned skip);
+/* A stopped stack [sp, stack_hi). In the child or in a stopped world. image: where the bytes of [sp, hi) stand, NULL: in place. */
+unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
+                        uintptr_t *pcs, unsigned max);
+/* Intern a stack: an id from 1, 0 when there is no memory. Ids are stable for the life of the process. */
+uint32_t stack_intern(const uintptr_t *pcs, unsigned n);
+/* Interned stack of the caller: for creation stacks of tasks. Thread-safe; enters a critical section itself. */
+uint32_t prof_stack_here(unsigned skip);
+unsigned stack_get(uint32_t id, const uintptr_t **pcs, uint32_t *module_generation);
+uint32_t stack_count(void); /* ids 1 … count */
+
+/* ---- Buckets: (stack, slot size). Counters are atomic and cumulative, of sampled objects. */
+struct prof_bucket {
+    uint32_t stack;
+    uint32_t id;
+    uint64_t size;                                   /* slot size */
+    uint64_t allocs, alloc_bytes, frees, free_bytes; /* bytes as requested */
+};
+uint32_t bucket_count(void); /* ids 1 … count */
+const struct prof_bucket *bucket_get(uint32_t id);
+uint64_t prof_rate(void);
+
+/* ---- Modules. A module that was unloaded keeps its entry. Readers are lock-free. */
+struct prof_module {
+    const char *path;           /* never NULL; the executable's real path, "[vdso]" for the vdso */
+    const char *build_id;       /* hex, "" when there is none */
+    uintptr_t bias;             /* run-time address minus ELF virtual address */
+    uintptr_t text_lo, text_hi; /* of the executable segment; one entry per executable segment */
+    uint64_t file_offset;
+    uint32_t loaded, unloaded; /* generations; unloaded 0: still there */
+};
+/* Generation of the module map; it rises with each dlopen and dlclose that changed it. */
+uint32_t modules_generation(void);
+/* Re-reads the loaded modules by dl_iterate_phdr. Takes the loader's lock: only with critical == 0 and no agent lock. */
+void modules_refresh(void);
+uint32_t modules_count(void);
+const struct prof_module *modules_get(uint32_t i); /* 0 … count - 1 */
+/* The module that covered pc in that generation, or NULL. */
+const struct prof_module *modules_find(uintptr_t pc, uint32_t generation);
+
+/* Writable segments of the loaded modules, as found by the last refresh: roots of the marker. */
+int modules_data(int (*fn)(void *arg, uintptr_t lo, uintptr_t hi, const char *path), void *arg);
+
+/* Rules cached by the tracer are dropped: called around dlclose. */
+void unwind_flush(void);
+
+void prof_fork_prepare(void);
+void prof_fork_parent(void);
+void prof_fork_child(void);
+
+#endif
