@@ -15,7 +15,12 @@
 
 #include "agent/heap/heap.h"
 
-void prof_init(void); /* idempotent; after options_init */
+void prof_init(void);      /* idempotent; calls options_init itself */
+void prof_late_init(void); /* from the constructor: reads the modules, loads libunwind when SEEP_UNWIND asks for it */
+
+/* The first gap of a new cache's sample counter: the heap stores it when it makes a cache. A cache that begins with
+ * 0 instead would sample its first allocation always. */
+int64_t prof_first_gap(void);
 
 /* ---- Called by the heap, inside a critical section, with no heap lock held. */
 /* The thread's sample counter fell below 0 on this allocation: decides, captures, records, and sets the next
@@ -41,14 +46,16 @@ unsigned unwind_here(uintptr_t *pcs, unsigned max, unsigned skip);
 /* A stopped stack [sp, stack_hi). In the child or in a stopped world. image: where the bytes of [sp, hi) stand, NULL: in place. */
 unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
                         uintptr_t *pcs, unsigned max);
-/* Intern a stack: an id from 1, 0 when there is no memory. Ids are stable for the life of the process. */
+/* Intern a stack: an id from 1, 0 when there is no memory. Ids are stable for the life of the process. The same
+ * addresses in two module generations are two ids: who writes them out by their symbols must sum equal ones. */
 uint32_t stack_intern(const uintptr_t *pcs, unsigned n);
 /* Interned stack of the caller: for creation stacks of tasks. Thread-safe; enters a critical section itself. */
 uint32_t prof_stack_here(unsigned skip);
 unsigned stack_get(uint32_t id, const uintptr_t **pcs, uint32_t *module_generation);
 uint32_t stack_count(void); /* ids 1 … count */
 
-/* ---- Buckets: (stack, slot size). Counters are atomic and cumulative, of sampled objects. */
+/* ---- Buckets: (stack, slot size). Counters are atomic and cumulative, of sampled objects. When the profiler's
+ * memory is at its bound, new stacks count in buckets of the empty stack (no frames), so that sums stay true. */
 struct prof_bucket {
     uint32_t stack;
     uint32_t id;
@@ -68,7 +75,8 @@ struct prof_module {
     uint64_t file_offset;
     uint32_t loaded, unloaded; /* generations; unloaded 0: still there */
 };
-/* Generation of the module map; it rises with each dlopen and dlclose that changed it. */
+/* Generation of the module map: from 1, rises when a module was unloaded. A mere load does not raise it, since it
+ * changes the meaning of no address (modules.c). */
 uint32_t modules_generation(void);
 /* Re-reads the loaded modules by dl_iterate_phdr. Takes the loader's lock: only with critical == 0 and no agent lock. */
 void modules_refresh(void);
@@ -77,7 +85,7 @@ const struct prof_module *modules_get(uint32_t i); /* 0 … count - 1 */
 /* The module that covered pc in that generation, or NULL. */
 const struct prof_module *modules_find(uintptr_t pc, uint32_t generation);
 
-/* Writable segments of the loaded modules, as found by the last refresh: roots of the marker. */
+/* Writable segments of the loaded modules as found by the last refresh, libseep's own left out: roots of the marker. */
 int modules_data(int (*fn)(void *arg, uintptr_t lo, uintptr_t hi, const char *path), void *arg);
 
 /* Rules cached by the tracer are dropped: called around dlclose. */

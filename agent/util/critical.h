@@ -32,6 +32,9 @@ struct agent_tls {
     uint32_t eintr_ours;   /* set by the stop signal's handler when it was what interrupted a system call */
     struct thread *thread; /* entry/threads.c: registry entry, NULL until known */
     uint64_t rng;          /* sampler's generator state, 0: not seeded */
+    /* The stack the thread runs on now, when known: set by entry/threads.c for a plain thread and by coro at each
+     * switch; 0, 0: unknown. A hint for the tracer: used only when sp is inside. [stack_lo, stack_hi) is mapped. */
+    uintptr_t stack_lo, stack_hi;
 };
 
 extern __thread struct agent_tls agent_tls __attribute__((tls_model("initial-exec")));

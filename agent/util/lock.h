@@ -23,6 +23,7 @@ enum lock_rank {
     RANK_MHEAP,      /* heap: pages, spans, arenas */
     RANK_SCAVENGE,   /* heap: scavenger's pace */
     RANK_SAMPLES,    /* profile: per-span sample arrays */
+    RANK_SAMPLE_TABLES, /* profile: free lists of those */
     RANK_BUCKET,     /* profile: buckets */
     RANK_STACKTAB,   /* profile: stack table */
     RANK_PERSISTENT, /* heap: the metadata bump allocator */

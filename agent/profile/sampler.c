@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which allocation is sampled, and its books.
+ *
+ *   malloc: counter -= slot size; below 0 → prof_alloc: next gap → stack → bucket → record of the slot
+ *   free:   span has a sample table → prof_free: record out → bucket
+ *
+ * Invariants
+ *   1. The gap is the integer part of an exponential variable with mean `rate`, hence geometric and memoryless; an
+ *      object of s bytes is sampled iff the gap left is below s: with probability 1 - exp(-s/rate), independent
+ *      of every other object, of the stack, and of what was requested inside the slot (docs/sampling.md).
+ *   2. The gap counts from the end of the object that was sampled, whatever of it lay beyond the old gap: this is
+ *      right because the gap has no memory, and an object is sampled once at most.
+ *   3. An allocation made while the profiler itself runs in this thread (in_profile) draws its gap and is not recorded.
+ * Locks: none here; those of samples.c, bucket.c, stacktab.c, one after another. Not async-signal-safe.
+ * Units: bytes; gaps in bytes of slots. */
+#include "agent/profile/internal.h"
+
+#include "agent/profile/unwind.h"
+#include "agent/util/options.h"
+
+static struct {
+    uint64_t rate;
+    uint64_t seed;   /* 0: seed generators from the kernel */
+    uint64_t seeded; /* generators seeded from `seed` so far: atomic */
+    unsigned depth;
+    uint32_t ready;
+} prof;
+
+/* -ln(u) of u = n / 2^53, n in [1, 2^53]: n = m * 2^e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 atanh((m-1)/(m+1))
+ * by its series; the first term left out is below 1e-13. */
+static double minus_log(uint64_t n)
+{
+    const double ln2 = 0.693147180559945309417;
+    int e = 63 - __builtin_clzll(n);
+    double m = (double)n / (double)(1ull << e);
+    if (m > 1.41421356237309504880) {
+        m *= 0.5;
+        e++;
+    }
+    double s = (m - 1) / (m + 1), q = s * s;
+    double a = 1.0 + q * (1.0 / 3 + q * (1.0 / 5 + q * (1.0 / 7 + q * (1.0 / 9 + q * (1.0 / 11 + q * (1.0 / 13))))));
+    return (53 - e) * ln2 - 2 * s * a;
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014). */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+int64_t prof_gap(uint64_t *rng, uint64_t rate)
+{
+    if (rate == 0) return INT64_MAX;
+    if (rate == 1) return 0; /* the next object of any size takes the counter below 0 */
+    double gap = minus_log((next_random(rng) >> 11) + 1) * (double)rate;
+    return gap > 0 ? (int64_t)gap : 0;
+}
+
+static int64_t thread_gap(void)
+{
+    struct agent_tls *t = &agent_tls;
+    if (t->rng == 0 && prof.rate > 1) {
+        if (prof.seed) {
+            uint64_t mixed = prof.seed + __atomic_fetch_add(&prof.seeded, 1, __ATOMIC_RELAXED);
+            t->rng = next_random(&mixed) | 1;
+        } else {
+            t->rng = os_random() | 1;
+        }
+    }
+    return prof_gap(&t->rng, prof.rate);
+}
+
+void prof_init(void)
+{
+    if (__atomic_load_n(&prof.ready, __ATOMIC_ACQUIRE)) return;
+    /* Threads that race here store the same values. */
+    options_init();
+    prof.rate = agent_options.rate;
+    prof.depth = (unsigned)agent_options.depth;
+    int64_t seed = options_debug("seed", 0);
+    if (seed != 0 && prof.seed == 0) prof.seed = (uint64_t)seed;
+    if (prof.depth == 0 || prof.depth > PROF_MAX_DEPTH) prof.depth = PROF_MAX_DEPTH;
+    unwind_init();
+    __atomic_store_n(&prof.ready, 1, __ATOMIC_RELEASE);
+}
+
+void prof_late_init(void)
+{
+    prof_init();
+    modules_refresh();
+    unwind_late_init();
+}
+
+void prof_seed(uint64_t seed)
+{
+    prof.seed = seed;
+    prof.seeded = 0;
+    agent_tls.rng = 0;
+}
+
+uint64_t prof_rate(void)
+{
+    prof_init();
+    return prof.rate;
+}
+
+int64_t prof_first_gap(void)
+{
+    prof_init();
+    return thread_gap();
+}
+
+static uint32_t capture(unsigned skip)
+{
+    uintptr_t pcs[PROF_MAX_DEPTH];
+    unsigned n = unwind_here(pcs, prof.depth, skip);
+    return stack_intern(pcs, n);
+}
+
+void prof_alloc(struct mspan *span, uint32_t index, size_t requested)
+{
+    prof_init();
+    heap_set_next_sample(thread_gap());
+    if (agent_tls.in_profile || agent_in_child || prof.rate == 0) return;
+    agent_tls.in_profile = 1;
+    uint32_t id = bucket_for(capture(0), heap_span_elem_size(span));
+    if (id) {
+        /* The counters first: a record without them would be a free without an allocation. Both are in one critical
+         * section, so a snapshot sees both or neither. */
+        struct prof_bucket *b = bucket_mut(id);
+        __atomic_fetch_add(&b->allocs, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&b->alloc_bytes, requested, __ATOMIC_RELAXED);
+        if (!sample_set(span, index, id, requested)) {
+            __atomic_fetch_sub(&b->allocs, 1, __ATOMIC_RELAXED);
+            __atomic_fetch_sub(&b->alloc_bytes, requested, __ATOMIC_RELAXED);
+        }
+    }
+    agent_tls.in_profile = 0;
+}
+
+void prof_free(struct mspan *span, uint32_t index)
+{
+    struct heap_sample old;
+    if (!sample_take(span, index, &old)) return;
+    struct prof_bucket *b = bucket_mut(old.bucket);
+    __atomic_fetch_add(&b->frees, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&b->free_bytes, old.requested, __ATOMIC_RELAXED);
+}
+
+/* The difference is booked as allocated or as freed bytes: neither counter ever falls. */
+void prof_resize(struct mspan *span, uint32_t index, size_t requested)
+{
+    struct heap_sample old;
+    if (!sample_resize(span, index, requested, &old)) return;
+    struct prof_bucket *b = bucket_mut(old.bucket);
+    if (requested >= old.requested)
+        __atomic_fetch_add(&b->alloc_bytes, requested - old.requested, __ATOMIC_RELAXED);
+    else
+        __atomic_fetch_add(&b->free_bytes, old.requested - requested, __ATOMIC_RELAXED);
+}
+
+void prof_span_freed(struct mspan *span)
+{
+    /* With its last record the table has gone; a record still here is of a slot whose free was not told. */
+    uint32_t n = heap_span_nelems(span);
+    for (uint32_t i = 0; i < n && __atomic_load_n(heap_span_samples(span), __ATOMIC_ACQUIRE); i++) prof_free(span, i);
+}
+
+uint32_t prof_stack_here(unsigned skip)
+{
+    prof_init();
+    agent_enter();
+    uint32_t id = 0;
+    if (!agent_tls.in_profile) {
+        agent_tls.in_profile = 1;
+        id = capture(skip);
+        agent_tls.in_profile = 0;
+    }
+    agent_leave();
+    return id;
+}
+
+void prof_fork_prepare(void)
+{
+    modules_fork(0);
+    samples_fork(0);
+    bucket_fork(0);
+    stack_fork(0);
+}
+
+void prof_fork_parent(void)
+{
+    stack_fork(1);
+    bucket_fork(1);
+    samples_fork(1);
+    modules_fork(1);
+}
+
+void prof_fork_child(void)
+{
+    stack_fork(2);
+    bucket_fork(2);
+    samples_fork(2);
+    modules_fork(2);
+    agent_tls.rng = 0; /* a sequence of its own */
+}

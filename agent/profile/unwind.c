@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entry points of the tracer: the caller's stack, a stopped stack; the three modes of SEEP_UNWIND.
+ *
+ *   fast       .eh_frame rows through a cache (unwind_fast.c)
+ *   fp         the agent's own frames by .eh_frame, then the frame-pointer chain
+ *   libunwind  unw_backtrace of libunwind.so.8, loaded by the constructor; fast until then. It takes the loader's lock.
+ *
+ * Memory safety: [sp, hi) of a stack known from the thread's entry or from the hint in agent_tls is mapped, since sp is
+ * in it and stacks grow down. On any other stack (a signal's, a program's own coroutine) each page is asked for
+ * first: rt_sigprocmask with an invalid `how` reads the set and then fails, with EFAULT where it can't be read.
+ *
+ * Invariant: unwind_here() leaves out frames of libseep.so at the leaf end (where the agent is linked into the program
+ * itself they cannot be told apart and stay); unwind_stopped() reports all, since a task waits inside the runtime.
+ * Allocates nothing, takes no lock except in libunwind mode; fast and fp are async-signal-safe. */
+#include "agent/profile/internal.h"
+#include "agent/profile/unwind.h"
+
+#include "agent/entry/entry.h"
+#include "agent/util/log.h"
+#include "agent/util/options.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum mode { MODE_FAST, MODE_FP, MODE_LIBUNWIND }; /* the order of the option's values */
+
+uintptr_t unwind_own_lo, unwind_own_hi;
+static enum mode mode;
+static int (*unw_backtrace_fn)(void **, int); /* atomic; NULL until loaded */
+
+extern int _dl_find_object(void *, struct dl_find_object *) __attribute__((weak));
+
+void unwind_init(void)
+{
+    mode = (enum mode)agent_options.unwind;
+    struct dl_find_object o;
+    if (_dl_find_object && _dl_find_object((void *)(uintptr_t)&unwind_init, &o) == 0 && o.dlfo_link_map &&
+        o.dlfo_link_map->l_name && o.dlfo_link_map->l_name[0]) {
+        unwind_own_lo = (uintptr_t)o.dlfo_map_start;
+        unwind_own_hi = (uintptr_t)o.dlfo_map_end;
+    }
+}
+
+void unwind_late_init(void)
+{
+    if (mode != MODE_LIBUNWIND || unw_backtrace_fn) return;
+    /* Local: its _Unwind_* must not come between the program and libgcc. */
+    void *lib = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+    void *fn = lib ? dlsym(lib, "unw_backtrace") : NULL;
+    if (!fn) {
+        log_line("libunwind.so.8 can't be loaded: stacks are captured by SEEP_UNWIND=fast");
+        return;
+    }
+    __atomic_store_n((void **)(void *)&unw_backtrace_fn, fn, __ATOMIC_RELEASE);
+}
+
+/* ---- Windows. */
+static bool page_readable(uintptr_t addr)
+{
+    int keep = errno;
+    long r = syscall(SYS_rt_sigprocmask, -1, addr, NULL, 8);
+    bool readable = r == -1 && errno == EINVAL;
+    errno = keep;
+    return readable;
+}
+
+bool window_read_slow(struct window *w, uintptr_t addr, uintptr_t *out)
+{
+    if (!w->probe || (addr & (sizeof *out - 1)) || addr < 4096) return false;
+    const uintptr_t page = 4096; /* the smallest: a larger real page is asked for more than once */
+    if (!page_readable(addr)) return false;
+    w->lo = addr & ~(page - 1);
+    w->hi = w->lo + page;
+    *out = *(const uintptr_t *)addr;
+    return true;
+}
+
+void window_rebase(struct window *w, uintptr_t sp)
+{
+    if (w->fixed) return;
+    w->probe = !(sp >= w->home_lo && sp < w->home_hi);
+    w->lo = w->probe ? 0 : sp;
+    w->hi = w->probe ? sizeof(uintptr_t) : w->home_hi; /* an empty window: the first read asks */
+}
+
+/* The window of the caller's own stack. */
+static void window_own(struct window *w, uintptr_t sp)
+{
+    const struct agent_tls *t = &agent_tls;
+    *w = (struct window){.home_lo = t->stack_lo, .home_hi = t->stack_hi};
+    if (t->thread && !(sp >= t->stack_lo && sp < t->stack_hi) && t->thread->stack_hi) {
+        w->home_lo = t->thread->stack_lo;
+        w->home_hi = t->thread->stack_hi;
+    }
+    window_rebase(w, sp);
+}
+
+/* ---- Modes. */
+static unsigned walk_fp(struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip)
+{
+    /* Up to the first frame that is not ours rbp is whatever the program had in it. */
+    bool exact = true;
+    unsigned n = 0;
+    for (unsigned i = 0; i < skip || regs->reg[ARCH_RA] - unwind_own_lo < unwind_own_hi - unwind_own_lo; i++)
+        if (!unwind_step_full(regs, w, &exact)) return 0;
+    uintptr_t fp = regs->reg[ARCH_FP], next, ra = regs->reg[ARCH_RA], low = regs->reg[ARCH_SP];
+    while (n < max) {
+        pcs[n++] = ra;
+        if (fp < low || !window_read(w, fp, &next) || !window_read(w, fp + sizeof ra, &ra) || ra == 0) break;
+        low = fp + 2 * sizeof ra;
+        fp = next;
+    }
+    return n;
+}
+
+static unsigned walk_libunwind(uintptr_t *pcs, unsigned max, unsigned skip)
+{
+    void *all[PROF_MAX_DEPTH + 16];
+    int got = unw_backtrace_fn(all, PROF_MAX_DEPTH + 16);
+    unsigned n = 0;
+    for (int i = (int)skip; i < got && n < max; i++) {
+        uintptr_t pc = (uintptr_t)all[i];
+        if (n == 0 && pc - unwind_own_lo < unwind_own_hi - unwind_own_lo) continue;
+        pcs[n++] = pc;
+    }
+    return n;
+}
+
+__attribute__((noinline)) unsigned unwind_here(uintptr_t *pcs, unsigned max, unsigned skip)
+{
+    if (mode == MODE_LIBUNWIND && __atomic_load_n(&unw_backtrace_fn, __ATOMIC_ACQUIRE))
+        return walk_libunwind(pcs, max, skip + 2);
+    struct frame_regs regs;
+    ARCH_CAPTURE(regs.reg);
+    regs.known = ARCH_CALLEE_SAVED | 1u << ARCH_SP | 1u << ARCH_RA;
+    struct window w;
+    window_own(&w, regs.reg[ARCH_SP]);
+    if (mode == MODE_FP) return walk_fp(&regs, &w, pcs, max, skip + 1);
+    return unwind_walk(&regs, &w, pcs, max, skip + 1, true);
+}
+
+unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
+                        uintptr_t *pcs, unsigned max)
+{
+    struct frame_regs r = {.known = 1u << ARCH_RA | 1u << ARCH_SP | 1u << ARCH_FP};
+    r.reg[ARCH_RA] = regs->pc;
+    r.reg[ARCH_SP] = regs->sp;
+    r.reg[ARCH_FP] = regs->fp;
+    if (regs->complete) {
+        r.reg[ARCH_RBX] = regs->rbx;
+        r.reg[ARCH_R12] = regs->r12;
+        r.reg[ARCH_R13] = regs->r13;
+        r.reg[ARCH_R14] = regs->r14;
+        r.reg[ARCH_R15] = regs->r15;
+        r.known |= ARCH_CALLEE_SAVED;
+    }
+    struct window w = {.home_lo = stack_lo, .home_hi = stack_hi};
+    if (image) {
+        w.fixed = true;
+        w.lo = regs->sp;
+        w.hi = stack_hi;
+        w.delta = (uintptr_t)image - regs->sp;
+        if (regs->sp < stack_lo || regs->sp >= stack_hi) return 0;
+    } else {
+        window_rebase(&w, regs->sp);
+    }
+    if (max > PROF_MAX_DEPTH) max = PROF_MAX_DEPTH;
+    return unwind_walk(&r, &w, pcs, max, 0, false);
+}
