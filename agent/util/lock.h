@@ -14,21 +14,21 @@
 
 /* Lowest first: what is acquired first has the lower rank. */
 enum lock_rank {
-    RANK_SNAPSHOT,   /* snapshot/trigger.c: one snapshot at a time */
-    RANK_THREADS,    /* entry/threads.c: the registry */
-    RANK_CORO,       /* coro: runtime locks (sub-ranks are the runtime's own) */
-    RANK_MODULES,    /* profile/modules.c */
-    RANK_MCACHE,     /* heap: list of caches */
-    RANK_MCENTRAL,   /* heap: one per span class */
-    RANK_MHEAP,      /* heap: pages, spans, arenas */
-    RANK_SCAVENGE,   /* heap: scavenger's pace */
-    RANK_SAMPLES,    /* profile: per-span sample arrays */
+    RANK_SNAPSHOT,      /* snapshot/trigger.c: one snapshot at a time */
+    RANK_THREADS,       /* entry/threads.c: the registry */
+    RANK_CORO,          /* coro: runtime locks (sub-ranks are the runtime's own) */
+    RANK_MODULES,       /* profile/modules.c */
+    RANK_SAMPLES,       /* profile: per-span sample arrays */
     RANK_SAMPLE_TABLES, /* profile: free lists of those */
-    RANK_BUCKET,     /* profile: buckets */
-    RANK_STACKTAB,   /* profile: stack table */
-    RANK_PERSISTENT, /* heap: the metadata bump allocator */
-    RANK_OS,         /* os: region table */
-    RANK_LOG,        /* util/log.c */
+    RANK_BUCKET,        /* profile: buckets */
+    RANK_STACKTAB,      /* profile: stack table */
+    RANK_MCACHE,        /* heap: list of caches */
+    RANK_MCENTRAL,      /* heap: one per span class */
+    RANK_MHEAP,         /* heap: pages, spans, arenas */
+    RANK_SCAVENGE,      /* heap: scavenger's pace */
+    RANK_PERSISTENT,    /* heap: the metadata bump allocator */
+    RANK_OS,            /* os: region table */
+    RANK_LOG,           /* util/log.c */
     RANK_COUNT
 };
 
