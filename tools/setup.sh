@@ -51,16 +51,16 @@ fi
 echo "seep: installing $missing"
 
 # A policy of "no service may start" for as long as the installation lasts, unless there is a policy already.
-policy=/usr/sbin/policy-rc.d
+policy=${SEEP_SETUP_POLICY:-/usr/sbin/policy-rc.d}
 made_policy=
-if [ ! -e $policy ] && printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null 2>&1; then
-    $as_root chmod 755 $policy
+if [ ! -e "$policy" ] && printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null 2>&1; then
+    $as_root chmod 755 "$policy"
     made_policy=1
 fi
 log=$(mktemp)
 cleanup() {
     rm -f "$log"
-    [ -z "$made_policy" ] || $as_root rm -f $policy
+    [ -z "$made_policy" ] || $as_root rm -f "$policy"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM

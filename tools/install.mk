@@ -1,0 +1,31 @@
+# make install PREFIX=/usr/local DESTDIR=, make uninstall. PREFIX is where the files will be used, DESTDIR where the tree is
+# staged. Builds what is missing, installs nothing by itself (packages: tools/setup.sh).
+BINDIR     ?= $(PREFIX)/bin
+INCLUDEDIR := $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+VERSION    := $(shell sed -n 's/^.define SEEP_VERSION "\(.*\)"/\1/p' agent/contract/contract.h)
+
+INSTALLED := $(BINDIR)/seep $(LIBDIR)/libseep.so $(LIBDIR)/pkgconfig/seep.pc $(MANDIR)/man1/seep.1 \
+             $(addprefix $(INCLUDEDIR)/,seep.h seep_stats.h seep_task.h coro.h)
+
+.PHONY: install uninstall demo setup-demo
+install: agent analyzer
+	install -d $(addprefix '$(DESTDIR)',$(sort $(dir $(INSTALLED))))
+	install -m 755 $(BUILD)/seep '$(DESTDIR)$(BINDIR)/seep'
+	install -m 755 $(BUILD)/libseep.so '$(DESTDIR)$(LIBDIR)/libseep.so'
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' tools/seep.pc.in \
+	    > '$(DESTDIR)$(LIBDIR)/pkgconfig/seep.pc'
+	install -m 644 docs/man/seep.1 '$(DESTDIR)$(MANDIR)/man1/seep.1'
+	install -m 644 agent/include/seep.h coro/include/coro.h '$(DESTDIR)$(INCLUDEDIR)'
+	sh tools/inline_header.sh agent/include/seep_stats.h > '$(DESTDIR)$(INCLUDEDIR)/seep_stats.h'
+	sh tools/inline_header.sh agent/contract/task.h > '$(DESTDIR)$(INCLUDEDIR)/seep_task.h'
+	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/seep.pc' '$(DESTDIR)$(INCLUDEDIR)/'seep_*.h
+uninstall:
+	rm -f $(foreach f,$(INSTALLED),'$(DESTDIR)$(f)')
+
+# The demo, see tools/demo.sh.
+setup-demo:
+	@tools/setup.sh demo
+demo: setup-demo
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tools/demo.sh
