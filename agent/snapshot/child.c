@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The snapshot's child: what runs after the fork, and the little that must be done in the parent before it.
+ *
+ * The child maps what it needs itself (its mappings are its own), so nothing is reserved in the program's
+ * address space between snapshots. Memory for a heap of N slots: 4 bits a slot, 40 bytes a span, 4 bytes a page, and
+ * the mark stack: 3 % at 16-byte objects, 0.9 % at 64-byte ones.
+ *
+ * Errors: child_fail() jumps back to snapshot_child(), which returns the errno; the message is in the result. */
+#include "agent/snapshot/child.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "agent/os/os.h"
+#include "agent/profile/profile.h"
+#include "agent/snapshot/raw.h"
+#include "agent/snapshot/roots.h"
+#include "agent/util/critical.h"
+#include "agent/util/log.h"
+
+static struct process_identity identity;
+static const struct snapshot_job *current;
+static jmp_buf failed;
+
+/* ---- memory */
+
+#define CHUNK (1u << 20)
+static struct {
+    char *p, *end;
+} arena;
+
+void *child_alloc(size_t size)
+{
+    size = (size + 15) & ~(size_t)15;
+    if (size > CHUNK / 4) {
+        void *p = os_alloc(size, OS_OTHER);
+        if (!p) child_fail(-ENOMEM, "no memory for the analysis (%zu bytes)", size);
+        return p;
+    }
+    if ((size_t)(arena.end - arena.p) < size) {
+        arena.p = os_alloc(CHUNK, OS_OTHER);
+        if (!arena.p) {
+            arena.end = NULL;
+            child_fail(-ENOMEM, "no memory for the analysis");
+        }
+        arena.end = arena.p + CHUNK;
+    }
+    void *p = arena.p;
+    arena.p += size;
+    return p;
+}
+
+_Noreturn void child_fail(int error, const char *fmt, ...)
+{
+    struct snapshot_result *r = current->result;
+    va_list ap;
+    va_start(ap, fmt);
+    fmt_vstring(r->message, sizeof r->message, fmt, ap);
+    va_end(ap);
+    r->error = error;
+    longjmp(failed, 1);
+}
+
+char *child_read_file(const char *path, size_t *len)
+{
+    int fd = raw_open(path, O_RDONLY, 0);
+    if (fd < 0) return NULL;
+    size_t n = 0, room = 256 << 10;
+    char *buf = os_alloc(room, OS_OTHER);
+    for (;;) {
+        if (!buf) child_fail(-ENOMEM, "no memory for the analysis");
+        long r = raw_read(fd, buf + n, room - 1 - n);
+        if (r == -EINTR) continue;
+        if (r < 0) {
+            raw_close(fd);
+            os_free(buf, room);
+            return NULL;
+        }
+        if (r == 0) break;
+        n += (size_t)r;
+        if (n == room - 1) {
+            buf = os_remap(buf, room, room * 2);
+            room *= 2;
+        }
+    }
+    raw_close(fd);
+    buf[n] = 0;
+    if (len) *len = n;
+    return buf;
+}
+
+void *child_vec_add(struct child_vec *v, size_t item_size)
+{
+    if (v->n == v->room) {
+        size_t room = v->room ? v->room * 2 : 16;
+        char *items = child_alloc(room * item_size);
+        if (v->n) memcpy(items, v->items, v->n * item_size);
+        v->items = items;
+        v->room = room;
+    }
+    return v->items + v->n++ * item_size;
+}
+
+/* ---- maps */
+
+static size_t map_index(const struct child_map *m, uint64_t key)
+{
+    uint64_t h = key * 0x9e3779b97f4a7c15ull;
+    size_t i = (size_t)(h ^ (h >> 32)) & m->mask;
+    while (m->entries[i].value && m->entries[i].key != key) i = (i + 1) & m->mask;
+    return i;
+}
+
+uint32_t *child_map_slot(struct child_map *m, uint64_t key)
+{
+    if (!m->entries || m->used * 2 > m->mask) {
+        struct child_map old = *m;
+        m->mask = old.entries ? old.mask * 2 + 1 : 63;
+        m->entries = child_alloc((m->mask + 1) * sizeof *m->entries);
+        for (size_t i = 0; old.entries && i <= old.mask; i++)
+            if (old.entries[i].value) m->entries[map_index(m, old.entries[i].key)] = old.entries[i];
+    }
+    size_t i = map_index(m, key);
+    if (!m->entries[i].value) {
+        m->used++;
+        m->entries[i].key = key;
+    }
+    return &m->entries[i].value;
+}
+
+uint32_t child_map_get(const struct child_map *m, uint64_t key)
+{
+    return m->entries ? m->entries[map_index(m, key)].value : 0;
+}
+
+/* Heapsort: libc's qsort may call malloc. */
+void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, const void *))
+{
+    char *a = base;
+    char tmp[256];
+    if (n < 2 || size > sizeof tmp) return;
+    for (size_t start = n / 2, end = n; end > 1;) {
+        if (start > 0) {
+            start--;
+        } else {
+            end--;
+            memcpy(tmp, a, size);
+            memcpy(a, a + end * size, size);
+            memcpy(a + end * size, tmp, size);
+        }
+        for (size_t root = start; root * 2 + 1 < end;) {
+            size_t kid = root * 2 + 1;
+            if (kid + 1 < end && cmp(a + kid * size, a + (kid + 1) * size) < 0) kid++;
+            if (cmp(a + root * size, a + kid * size) >= 0) break;
+            memcpy(tmp, a + root * size, size);
+            memcpy(a + root * size, a + kid * size, size);
+            memcpy(a + kid * size, tmp, size);
+            root = kid;
+        }
+    }
+}
+
+/* ---- the parent's side */
+
+/* A forked child is another process: its row begins when its agent first looks. */
+static void identify(void)
+{
+    int pid = os_getpid();
+    if (identity.pid == pid) return;
+    identity.pid = pid;
+    identity.ppid = (int)sys3(SYS_getppid, 0, 0, 0);
+    identity.start_unix_ns = os_unix_ns();
+    identity.start_mono_ns = os_mono_ns();
+}
+
+__attribute__((constructor)) static void identify_early(void)
+{
+    identify();
+}
+
+void snapshot_child_prepare(void)
+{
+    identify();
+    roots_kernel_prepare();
+}
+
+/* ---- the child's */
+
+static void run(const struct snapshot_job *job)
+{
+    static struct marker m;
+    static struct judgement j;
+    static struct root_stats roots;
+    static struct account a;
+    uint64_t begin = os_mono_ns();
+    account_read(&a, identity.pid, job); /* first: the program runs on and its figures with it */
+    uint64_t t0 = os_mono_ns();
+    mark_collect(&m);
+    threads_provider_job(job);
+    judge_collect(&j);
+    roots_mark(&m, job, &roots);
+    j.proofs = job->nmissed == 0 && !roots.incomplete;
+    j.no_proofs_why = job->nmissed ? "a thread did not stop, its registers are unknown" : roots.why;
+    judge_tasks(&m, job, &j);
+    uint64_t t1 = os_mono_ns();
+    judge_heap(&m, job, &j);
+    uint64_t t2 = os_mono_ns();
+    struct snapshot_times times = {t1 - t0, t2 - (job->mono_ns ? job->mono_ns : begin)};
+    job->result->duration_ns = times.duration_ns;
+    job->result->unreachable_objects = j.unreachable_objects;
+    job->result->unreachable_bytes = j.unreachable_bytes;
+    job->result->leaked_tasks = j.leaked_tasks;
+    log_verbose(2, "snapshot %u: account %lu us, mark %lu us, judge %lu us, roots %lu KiB", job->seq,
+                (unsigned long)(t0 - begin) / 1000, (unsigned long)(t1 - t0) / 1000, (unsigned long)(t2 - t1) / 1000,
+                (unsigned long)roots.bytes / 1024);
+    write_snapshot(job, &identity, &times, &j, &a);
+}
+
+int snapshot_child(const struct snapshot_job *job)
+{
+    agent_in_child = true;
+    heap_enter_child();
+    current = job;
+    job->result->seq = job->seq;
+    if (setjmp(failed) == 0) {
+        run(job);
+        job->result->error = 0;
+        job->result->message[0] = 0;
+    }
+    return job->result->error;
+}

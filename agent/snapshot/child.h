@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the snapshot's child share: child.c drives, in this order,
+ *
+ *     collect spans ─▶ roots ─▶ mark ─▶ judge (tasks, then memory) ─▶ account (RSS) ─▶ write (SQLite)
+ *
+ * on the child's frozen copy of the process.
+ *
+ * Invariants
+ *   1. One thread. Nothing here runs in the parent, except child_prepare_*.
+ *   2. Memory comes from child_alloc() (os_alloc, never the heap, never freed: the child exits), so the heap that
+ *      is judged does not change.
+ *   3. A failure leaves by child_fail(): one message, one errno, no half-written recording. */
+#ifndef SEEP_SNAPSHOT_CHILD_H
+#define SEEP_SNAPSHOT_CHILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/contract/contract.h"
+#include "agent/heap/heap.h"
+#include "agent/snapshot/snapshot.h"
+
+/* ---- child.c */
+void *child_alloc(size_t size); /* zeroed, 16-byte aligned; fails by child_fail() */
+_Noreturn void child_fail(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Whole of a /proc file, terminated by a 0 byte; NULL when it can't be read. */
+char *child_read_file(const char *path, size_t *len);
+void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, const void *)); /* in place, not stable */
+
+/* Counters by 64-bit key, for groups of anything. Key 0 is allowed. Grows; never shrinks. */
+struct child_map_entry {
+    uint64_t key;
+    uint32_t value; /* 1-based; 0: empty entry */
+};
+struct child_map {
+    struct child_map_entry *entries;
+    size_t mask, used;
+};
+uint32_t *child_map_slot(struct child_map *m, uint64_t key); /* 0 when new: the caller stores a value > 0 at once */
+uint32_t child_map_get(const struct child_map *m, uint64_t key);
+
+/* A growing array of equal items. */
+struct child_vec {
+    char *items;
+    size_t n, room;
+};
+void *child_vec_add(struct child_vec *v, size_t item_size); /* zeroed */
+
+/* ---- mark.c: spans, mark bits, the marker */
+struct span_rec { /* 32 bytes: what the marker's inner loop needs */
+    uintptr_t base;
+    uint32_t magic; /* ceil(2^32 / elem): slot = offset * magic >> 32; 0: one large object */
+    uint32_t nelems;
+    uint32_t elem;  /* bytes; of a large object: 0, see span_elem() */
+    uint32_t words; /* first of its mark words */
+    uint32_t npages;
+    uint32_t noscan;
+};
+
+/* 64 slots. One cache line holds two of them. */
+struct mark_word {
+    uint64_t mark;  /* reached, or free */
+    uint64_t start; /* reached by a pointer to its start, or free */
+    uint64_t free;
+    uint64_t extra; /* judge: watched for; then: indirectly unreachable */
+};
+
+struct object_ref { /* a resolved pointer */
+    uint32_t span;  /* index into spans[] */
+    uint32_t index; /* slot */
+};
+
+struct mark_range {
+    uintptr_t lo, hi;
+};
+
+enum { MARK_QUEUE = 64 };
+
+struct marker {
+    uintptr_t heap_lo; /* aligned to 64 MiB */
+    size_t heap_len;
+    uint32_t **pages; /* 64 MiB each → 8192 span indices + 1 */
+    struct span_rec *spans;
+    struct mspan **mspans;
+    uint32_t nspans;
+    struct mark_word *words;
+    size_t nwords;
+    /* ranges of marked objects to scan */
+    struct mark_range *stack;
+    size_t sp, stack_room;
+    /* pointers found and not yet looked at; their lines are being fetched */
+    struct {
+        uint32_t span, index; /* index: bit 31 set for a pointer that is not to the start */
+    } queue[MARK_QUEUE];
+    unsigned head, count;
+    /* watch: count what is marked, and call hit() for each object whose `extra` bit is set */
+    bool watch;
+    uint64_t marked_objects, marked_bytes;
+    void (*hit)(void *arg, struct object_ref o);
+    void *hit_arg;
+};
+
+static inline size_t span_elem(const struct span_rec *s)
+{
+    return s->elem ? s->elem : (size_t)s->npages << 13;
+}
+
+void mark_collect(struct marker *m); /* spans and free slots; nothing is marked */
+/* The slot that holds p, allocated or not. */
+bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o);
+static inline struct mark_word *mark_word_of(const struct marker *m, struct object_ref o)
+{
+    return &m->words[m->spans[o.span].words + (o.index >> 6)];
+}
+static inline bool mark_is_marked(const struct marker *m, struct object_ref o)
+{
+    return (mark_word_of(m, o)->mark >> (o.index & 63)) & 1;
+}
+static inline uintptr_t object_base(const struct marker *m, struct object_ref o)
+{
+    const struct span_rec *s = &m->spans[o.span];
+    return s->base + (uintptr_t)o.index * s->elem;
+}
+/* Aligned words of [lo, hi) are roots. The memory must be readable. Marks what it can; mark_drain() finishes. */
+void mark_words(struct marker *m, const void *lo, const void *hi);
+void mark_value(struct marker *m, uintptr_t v);
+void mark_drain(struct marker *m);
+
+/* ---- roots.c */
+struct root_stats {
+    uint64_t bytes;  /* scanned */
+    bool incomplete; /* something that may hold pointers could not be read: no proofs */
+    const char *why; /* when incomplete */
+    uint32_t nmappings;
+};
+void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_stats *stats);
+void roots_mark_range(uintptr_t lo, uintptr_t hi); /* pages of private memory that are present */
+
+/* ---- judge.c */
+struct task_rec {
+    uint64_t id;
+    const char *name;
+    uint8_t provider, state, reason;
+    bool wakeable, blocked, live, is_thread;
+    uint16_t nregs;
+    uint32_t nwaits, waits;       /* waits: first index in judge.waits */
+    uint32_t regs;                /* first index in judge.regs */
+    uint32_t create_stack, stack; /* stack ids */
+    uint64_t blocked_since_ns;
+    uintptr_t stack_lo, stack_hi, sp, pc, fp;
+    const void *image;
+    uint64_t committed_bytes, schedules, cpu_ns;
+};
+struct wait_rec {
+    uintptr_t object;
+    uint32_t task; /* index of the waiter */
+    uint32_t next; /* + 1: next wait for the same object */
+    uint8_t kind;
+    bool reached;
+};
+struct finding {
+    enum seep_rule rule;
+    enum seep_confidence confidence;
+    uint32_t stack, create_stack; /* stack ids, 0: none */
+    enum seep_wait_reason reason;
+    uint64_t objects, bytes;
+    double est_objects, est_bytes;
+    bool sampled;
+    uint64_t oldest_ns;
+    char evidence[240];
+};
+struct bucket_verdict { /* per bucket id: sampled objects in use */
+    uint64_t unreachable, unreachable_bytes, interior, interior_bytes, direct;
+    uint32_t oldest_ms, oldest_interior_ms; /* greatest ages */
+};
+struct age_rec {
+    uint32_t stack, bucket;
+    uint64_t objects, bytes;
+};
+struct judgement {
+    struct task_rec *tasks;
+    size_t ntasks;
+    struct wait_rec *waits;
+    size_t nwaits;
+    uint64_t leaked_tasks;
+    struct child_vec findings; /* of struct finding */
+    struct bucket_verdict *buckets;
+    uint32_t nbuckets;
+    struct child_vec ages; /* of struct age_rec */
+    uint64_t live_objects, live_bytes, unreachable_objects, unreachable_bytes, interior_objects, interior_bytes;
+    uint64_t direct_objects, direct_bytes; /* of the unreachable: heads */
+    bool proofs;
+    const char *no_proofs_why;
+};
+void judge_collect(struct judgement *j);           /* copies the providers' tasks; before roots_mark() */
+bool judge_owns_stack(uintptr_t lo, uintptr_t hi); /* some task that is no thread has its stack there */
+/* After roots_mark(): tasks, then memory. */
+void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgement *j);
+void judge_heap(struct marker *m, const struct snapshot_job *job, struct judgement *j);
+
+/* ---- account.c */
+struct rss_row {
+    const char *part, *name;
+    uint64_t rss_bytes, lazy_free_bytes, size_bytes;
+};
+struct account {
+    struct child_vec rows; /* of struct rss_row; parts are disjoint and add up to rss_bytes */
+    uint64_t rss_bytes, size_bytes;
+    bool known;
+};
+void account_read(struct account *a, int pid, const struct snapshot_job *job);
+
+/* ---- write.c: the recording */
+struct process_identity {
+    int pid, ppid;
+    uint64_t start_unix_ns, start_mono_ns;
+};
+struct snapshot_times {
+    uint64_t mark_ns, duration_ns;
+};
+/* Everything in one transaction. Fails by child_fail(). */
+void write_snapshot(const struct snapshot_job *job, const struct process_identity *who,
+                    const struct snapshot_times *times, const struct judgement *j, const struct account *a);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The verdict on memory, after everything that can be marked is marked.
+ *
+ *   unreachable   allocated, and no pointer to any part of it was found
+ *   interior      allocated, and only pointers into its middle were found
+ * Exact counts come from the mark bits of all objects; counts by stack from the sampled objects, whose samples say which
+ * bucket (stack, slot size) they belong to. Estimates scale each bucket by 1/(1 - exp(-size/rate)), then sum.
+ *
+ * Of the unreachable objects, one that another unreachable one points to is indirect: it leaked because its owner did. In
+ * a cycle that nothing points to, the first in address order is the head. */
+#include "agent/snapshot/child.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "agent/os/os.h"
+#include "agent/util/log.h"
+
+static struct {
+    struct marker *m;
+    struct judgement *j;
+    struct child_map ages;
+} H;
+
+static uint64_t slot_mask(const struct span_rec *s, uint32_t word)
+{
+    uint32_t left = s->nelems - word * 64;
+    return left >= 64 ? ~0ull : (1ull << left) - 1;
+}
+
+static uint64_t unreachable_bits(const struct span_rec *s, uint32_t word)
+{
+    return ~H.m->words[s->words + word].mark & slot_mask(s, word);
+}
+
+/* ---- exact */
+
+static void count_exact(void)
+{
+    for (uint32_t id = 0; id < H.m->nspans; id++) {
+        const struct span_rec *s = &H.m->spans[id];
+        uint64_t live = 0, unreachable = 0, interior = 0;
+        for (uint32_t i = 0; i * 64 < s->nelems; i++) {
+            const struct mark_word *w = &H.m->words[s->words + i];
+            live += (uint64_t)__builtin_popcountll(~w->free & slot_mask(s, i));
+            unreachable += (uint64_t)__builtin_popcountll(unreachable_bits(s, i));
+            interior += (uint64_t)__builtin_popcountll(w->mark & ~w->start & slot_mask(s, i));
+        }
+        H.j->live_objects += live;
+        H.j->live_bytes += live * span_elem(s);
+        H.j->unreachable_objects += unreachable;
+        H.j->unreachable_bytes += unreachable * span_elem(s);
+        H.j->interior_objects += interior;
+        H.j->interior_bytes += interior * span_elem(s);
+    }
+}
+
+/* ---- direct and indirect: `extra` is set for the indirect, `start` for what a head's flood has covered */
+
+struct flood {
+    struct object_ref *stack;
+    size_t n, room;
+};
+
+static bool bit_of(uint64_t word, uint32_t index)
+{
+    return (word >> (index & 63)) & 1;
+}
+
+/* fn for each unreachable object that o points to. */
+static void each_child(struct object_ref o, void (*fn)(void *, struct object_ref), void *arg)
+{
+    const struct span_rec *s = &H.m->spans[o.span];
+    if (s->noscan) return;
+    const uintptr_t *w = (const uintptr_t *)object_base(H.m, o), *end = w + span_elem(s) / 8;
+    for (; w < end; w++) {
+        struct object_ref to;
+        if (*w - H.m->heap_lo >= H.m->heap_len || !mark_resolve(H.m, *w, &to)) continue;
+        if (mark_is_marked(H.m, to) || (to.span == o.span && to.index == o.index)) continue;
+        fn(arg, to);
+    }
+}
+
+static void set_indirect(void *arg, struct object_ref o)
+{
+    (void)arg;
+    mark_word_of(H.m, o)->extra |= 1ull << (o.index & 63);
+}
+
+static void cover(void *arg, struct object_ref o)
+{
+    struct flood *f = arg;
+    struct mark_word *w = mark_word_of(H.m, o);
+    w->extra |= 1ull << (o.index & 63); /* also takes back a head of ours that lies behind this one */
+    if (bit_of(w->start, o.index)) return;
+    w->start |= 1ull << (o.index & 63);
+    if (f->n == f->room) {
+        size_t room = f->room ? f->room * 2 : 4096;
+        struct object_ref *p = child_alloc(room * sizeof *p);
+        if (f->n) memcpy(p, f->stack, f->n * sizeof *p);
+        f->stack = p;
+        f->room = room;
+    }
+    f->stack[f->n++] = o;
+}
+
+static void flood_from(struct flood *f, struct object_ref head)
+{
+    cover(f, head);
+    while (f->n) each_child(f->stack[--f->n], cover, f);
+    mark_word_of(H.m, head)->extra &= ~(1ull << (head.index & 63));
+}
+
+static void each_unreachable(void (*fn)(void *, struct object_ref), void *arg)
+{
+    for (uint32_t id = 0; id < H.m->nspans; id++) {
+        const struct span_rec *s = &H.m->spans[id];
+        for (uint32_t i = 0; i * 64 < s->nelems; i++)
+            for (uint64_t bits = unreachable_bits(s, i); bits; bits &= bits - 1)
+                fn(arg, (struct object_ref){id, i * 64 + (uint32_t)__builtin_ctzll(bits)});
+    }
+}
+
+static void note_children(void *arg, struct object_ref o)
+{
+    each_child(o, set_indirect, arg);
+}
+
+static void flood_heads(void *arg, struct object_ref o)
+{
+    if (!bit_of(mark_word_of(H.m, o)->extra, o.index)) flood_from(arg, o);
+}
+
+static void flood_cycles(void *arg, struct object_ref o)
+{
+    if (!bit_of(mark_word_of(H.m, o)->start, o.index)) flood_from(arg, o);
+}
+
+static void count_direct(void *arg, struct object_ref o)
+{
+    (void)arg;
+    if (bit_of(mark_word_of(H.m, o)->extra, o.index)) return;
+    H.j->direct_objects++;
+    H.j->direct_bytes += span_elem(&H.m->spans[o.span]);
+}
+
+static void tell_heads(void)
+{
+    struct flood f = {0};
+    if (H.j->unreachable_objects == 0) return;
+    each_unreachable(note_children, NULL);
+    each_unreachable(flood_heads, &f);
+    each_unreachable(flood_cycles, &f);
+    each_unreachable(count_direct, NULL);
+}
+
+/* ---- samples */
+
+static void add_age(uint32_t stack, uint32_t age_ms, uint64_t bytes)
+{
+    uint32_t b = age_ms ? 31u - (uint32_t)__builtin_clz(age_ms) : 0;
+    uint32_t *slot = child_map_slot(&H.ages, (uint64_t)stack << 32 | b);
+    if (!*slot) {
+        *(struct age_rec *)child_vec_add(&H.j->ages, sizeof(struct age_rec)) = (struct age_rec){stack, b, 0, 0};
+        *slot = (uint32_t)H.j->ages.n;
+    }
+    struct age_rec *a = (struct age_rec *)H.j->ages.items + *slot - 1;
+    a->objects++;
+    a->bytes += bytes;
+}
+
+static void one_sample(const struct heap_sample *h, struct object_ref o, uint32_t now_ms)
+{
+    if (h->bucket == 0 || h->bucket > H.j->nbuckets) return;
+    const struct mark_word *w = mark_word_of(H.m, o);
+    if (bit_of(w->free, o.index)) return;
+    uint32_t age = now_ms - h->time_ms;
+    if (age > INT32_MAX) age = 0; /* after the reading of the clock */
+    add_age(bucket_get(h->bucket)->stack, age, h->requested);
+    struct bucket_verdict *v = &H.j->buckets[h->bucket];
+    if (!bit_of(w->mark, o.index)) {
+        v->unreachable++;
+        v->unreachable_bytes += h->requested;
+        v->direct += !bit_of(w->extra, o.index);
+        if (age > v->oldest_ms) v->oldest_ms = age;
+    } else if (!bit_of(w->start, o.index)) {
+        v->interior++;
+        v->interior_bytes += h->requested;
+        if (age > v->oldest_interior_ms) v->oldest_interior_ms = age;
+    }
+}
+
+static void walk_samples(uint64_t mono_ns)
+{
+    uint32_t now_ms = (uint32_t)(mono_ns / 1000000);
+    for (uint32_t id = 0; id < H.m->nspans; id++) {
+        struct heap_sample *table = *heap_span_samples(H.m->mspans[id]);
+        if (!table) continue;
+        for (uint32_t i = 0; i < H.m->spans[id].nelems; i++) one_sample(&table[i], (struct object_ref){id, i}, now_ms);
+    }
+}
+
+/* ---- findings */
+
+struct site {
+    uint32_t stack, oldest_ms;
+    uint64_t objects, bytes, direct;
+    double est_objects, est_bytes;
+};
+
+static struct site *site_of(struct child_map *map, struct child_vec *sites, uint32_t stack)
+{
+    uint32_t *slot = child_map_slot(map, stack);
+    if (!*slot) {
+        *(struct site *)child_vec_add(sites, sizeof(struct site)) = (struct site){.stack = stack};
+        *slot = (uint32_t)sites->n;
+    }
+    return (struct site *)sites->items + *slot - 1;
+}
+
+static void add_to_site(struct site *s, uint64_t objects, uint64_t bytes, uint64_t size, uint32_t oldest_ms)
+{
+    double rate = (double)prof_rate(), scale = rate > 1 ? -1 / expm1(-(double)size / rate) : 1;
+    s->objects += objects;
+    s->bytes += bytes;
+    s->est_objects += (double)objects * scale;
+    s->est_bytes += (double)bytes * scale;
+    if (oldest_ms > s->oldest_ms) s->oldest_ms = oldest_ms;
+}
+
+static void emit(const struct site *s, enum seep_rule rule, enum seep_confidence confidence)
+{
+    struct finding *f = child_vec_add(&H.j->findings, sizeof *f);
+    *f = (struct finding){.rule = rule,
+                          .confidence = confidence,
+                          .stack = s->stack,
+                          .objects = s->objects,
+                          .bytes = s->bytes,
+                          .est_objects = s->est_objects,
+                          .est_bytes = s->est_bytes,
+                          .sampled = prof_rate() != 1,
+                          .oldest_ns = (uint64_t)s->oldest_ms * 1000000};
+    size_t n = 1;
+    f->evidence[0] = '{';
+    if (rule == SEEP_RULE_UNREACHABLE_MEMORY)
+        n += fmt_string(f->evidence + n, sizeof f->evidence - n, "\"direct\":%lu,\"indirect\":%lu",
+                        (unsigned long)s->direct, (unsigned long)(s->objects - s->direct));
+    if (!H.j->proofs)
+        n += fmt_string(f->evidence + n, sizeof f->evidence - n, "%s\"no_proof\":\"%s\"", n > 1 ? "," : "",
+                        H.j->no_proofs_why);
+    f->evidence[n] = '}';
+}
+
+static void find_unreachable(void)
+{
+    struct child_map by_stack = {0}, by_stack_interior = {0};
+    struct child_vec sites = {0}, interior = {0};
+    for (uint32_t b = 1; b <= H.j->nbuckets; b++) {
+        const struct bucket_verdict *v = &H.j->buckets[b];
+        const struct prof_bucket *p = bucket_get(b);
+        if (v->unreachable) {
+            struct site *s = site_of(&by_stack, &sites, p->stack);
+            add_to_site(s, v->unreachable, v->unreachable_bytes, p->size, v->oldest_ms);
+            s->direct += v->direct;
+        }
+        if (v->interior)
+            add_to_site(site_of(&by_stack_interior, &interior, p->stack), v->interior, v->interior_bytes, p->size,
+                        v->oldest_interior_ms);
+    }
+    enum seep_confidence proven = H.j->proofs ? SEEP_PROVEN : SEEP_LIKELY;
+    for (size_t i = 0; i < sites.n; i++)
+        emit((const struct site *)sites.items + i, SEEP_RULE_UNREACHABLE_MEMORY, proven);
+    for (size_t i = 0; i < interior.n; i++)
+        emit((const struct site *)interior.items + i, SEEP_RULE_INTERIOR_ONLY, SEEP_INFO);
+    if (sites.n || H.j->unreachable_objects == 0) return;
+    /* None of them was sampled: what is known is how much, not where. */
+    struct finding *f = child_vec_add(&H.j->findings, sizeof *f);
+    *f = (struct finding){.rule = SEEP_RULE_UNREACHABLE_MEMORY,
+                          .confidence = proven,
+                          .objects = H.j->unreachable_objects,
+                          .bytes = H.j->unreachable_bytes,
+                          .est_objects = (double)H.j->unreachable_objects,
+                          .est_bytes = (double)H.j->unreachable_bytes};
+    fmt_string(f->evidence, sizeof f->evidence, "{\"direct\":%lu,\"indirect\":%lu,\"unsampled\":1%s%s%s}",
+               (unsigned long)H.j->direct_objects, (unsigned long)(H.j->unreachable_objects - H.j->direct_objects),
+               H.j->proofs ? "" : ",\"no_proof\":\"", H.j->proofs ? "" : H.j->no_proofs_why, H.j->proofs ? "" : "\"");
+}
+
+void judge_heap(struct marker *m, const struct snapshot_job *job, struct judgement *j)
+{
+    H.m = m;
+    H.j = j;
+    j->nbuckets = bucket_count();
+    j->buckets = child_alloc((j->nbuckets + 1) * sizeof *j->buckets);
+    count_exact();
+    tell_heads();
+    walk_samples(job->mono_ns ? job->mono_ns : os_mono_ns());
+    find_unreachable();
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The marker: conservative, non-moving, over the child's frozen heap.
+ *
+ * The path of one pointer:
+ *   1. A word of a root or of a marked object that lies in [heap_lo, heap_lo + heap_len) is resolved to
+ *      (span, slot); the lines of its mark word and of the object are prefetched and it joins a queue of 64.
+ *   2. As it leaves the queue its mark bit is tested and set. New and not noscan: its range goes on the stack.
+ *   3. A range popped from the stack is scanned: step 1 for each word.
+ * Marking on leaving the queue, not on joining it, is what makes the prefetch pay (Cher, Hosking, Vitek,
+ * "Software prefetching for mark-sweep garbage collection", ASPLOS 2004).
+ *
+ * Invariants
+ *   1. Each object is on the stack at most once, so the stack is bounded by the number of objects; an object
+ *      over 2 KiB is scanned in pieces, the rest of it waiting below its children.
+ *   2. Free slots are born marked: nothing is ever found through freed memory.
+ *   3. An object's pointers into itself are not followed. Only whole, aligned words count.
+ *   4. A pointer one past the end of a block belongs to that block, as an interior pointer, only where no
+ *      allocated block begins.
+ *
+ * Tried and dropped: pushing children before the test of the mark bit (stack bounded by pointers, not objects). */
+#include "agent/snapshot/child.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/os/os.h"
+
+#define PAGE_SHIFT_SEEP 13
+#define ARENA_SHIFT     26
+#define ARENA_PAGES     (1u << (ARENA_SHIFT - PAGE_SHIFT_SEEP))
+#define NOT_START       0x80000000u
+#define PIECE_BYTES     2048
+
+/* ---- spans */
+
+struct collect {
+    struct marker *m;
+    uintptr_t lo, hi;
+    uint32_t n;
+    size_t words;
+};
+
+static int count_span(void *arg, const struct heap_span_info *s)
+{
+    struct collect *c = arg;
+    if (c->n == 0 || s->base < c->lo) c->lo = s->base;
+    if (s->base + (s->npages << PAGE_SHIFT_SEEP) > c->hi) c->hi = s->base + (s->npages << PAGE_SHIFT_SEEP);
+    c->n++;
+    c->words += (s->nelems + 63) / 64;
+    return 0;
+}
+
+static void free_bits(struct marker *m, uint32_t span)
+{
+    static uint64_t bits[8192 / 8 * 4 / 64 + 2]; /* more slots than any span has, see add_span() */
+    const struct span_rec *s = &m->spans[span];
+    unsigned n = (s->nelems + 63) / 64;
+    if (s->nelems == 1 && s->elem == 0)
+        bits[0] = 0;
+    else
+        heap_free_slots(m->mspans[span], bits);
+    if (s->nelems % 64) bits[n - 1] |= ~0ull << (s->nelems % 64); /* what is no slot is free */
+    for (unsigned i = 0; i < n; i++) {
+        struct mark_word *w = &m->words[s->words + i];
+        w->mark = w->start = w->free = bits[i];
+    }
+}
+
+static int add_span(void *arg, const struct heap_span_info *s)
+{
+    struct collect *c = arg;
+    struct marker *m = c->m;
+    if (c->n >= m->nspans || s->nelems > 4096) child_fail(-EFAULT, "span %p has changed while it was walked", (void *)s->span);
+    uint32_t id = c->n++;
+    struct span_rec *r = &m->spans[id];
+    r->base = s->base;
+    r->nelems = s->nelems;
+    r->noscan = s->noscan;
+    r->npages = (uint32_t)s->npages;
+    r->words = (uint32_t)c->words;
+    if (s->large || s->elem_size > UINT32_MAX / 2) {
+        r->nelems = 1;
+    } else {
+        r->elem = (uint32_t)s->elem_size;
+        r->magic = UINT32_MAX / r->elem + 1;
+    }
+    m->mspans[id] = s->span;
+    c->words += (r->nelems + 63) / 64;
+    for (size_t i = 0; i < s->npages; i++) {
+        size_t page = ((s->base - m->heap_lo) >> PAGE_SHIFT_SEEP) + i;
+        uint32_t **arena = &m->pages[page / ARENA_PAGES];
+        if (!*arena) *arena = child_alloc(ARENA_PAGES * sizeof(uint32_t));
+        (*arena)[page % ARENA_PAGES] = id + 1;
+    }
+    free_bits(m, id);
+    return 0;
+}
+
+void mark_collect(struct marker *m)
+{
+    memset(m, 0, sizeof *m);
+    struct collect c = {.m = m};
+    heap_walk_spans(count_span, &c);
+    m->stack_room = 1u << 16;
+    m->stack = os_alloc(m->stack_room * sizeof *m->stack, OS_GC);
+    if (!m->stack) child_fail(-ENOMEM, "no memory for the mark stack");
+    if (c.n == 0) return;
+    m->heap_lo = c.lo >> ARENA_SHIFT << ARENA_SHIFT;
+    m->heap_len = c.hi - m->heap_lo;
+    m->nspans = c.n;
+    m->nwords = c.words;
+    m->pages = child_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->pages);
+    m->spans = child_alloc(c.n * sizeof *m->spans);
+    m->mspans = child_alloc(c.n * sizeof *m->mspans);
+    m->words = child_alloc(c.words * sizeof *m->words);
+    c = (struct collect){.m = m};
+    heap_walk_spans(add_span, &c);
+    m->nspans = c.n;
+}
+
+/* ---- pointers */
+
+static inline bool lookup(const struct marker *m, uintptr_t off, uint32_t *id)
+{
+    const uint32_t *arena = m->pages[off >> ARENA_SHIFT];
+    if (!arena) return false;
+    *id = arena[(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)] - 1;
+    return *id != UINT32_MAX;
+}
+
+static inline uint32_t slot_of(const struct span_rec *s, uintptr_t off)
+{
+    return (uint32_t)(((uint64_t)(uint32_t)off * s->magic) >> 32);
+}
+
+bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o)
+{
+    uint32_t id;
+    if (p - m->heap_lo >= m->heap_len || !lookup(m, p - m->heap_lo, &id)) return false;
+    const struct span_rec *s = &m->spans[id];
+    uint32_t i = slot_of(s, p - s->base);
+    if (i >= s->nelems) return false;
+    *o = (struct object_ref){id, i};
+    return true;
+}
+
+static void push_range(struct marker *m, uintptr_t lo, uintptr_t hi)
+{
+    if (m->sp == m->stack_room) {
+        size_t size = m->stack_room * sizeof *m->stack;
+        void *p = os_remap(m->stack, size, size * 2);
+        if (!p) child_fail(-ENOMEM, "no memory for the mark stack");
+        m->stack = p;
+        m->stack_room *= 2;
+    }
+    m->stack[m->sp++] = (struct mark_range){lo, hi};
+}
+
+static void mark_one(struct marker *m, uint32_t id, uint32_t index, bool interior, bool watch)
+{
+    const struct span_rec *s = &m->spans[id];
+    struct mark_word *w = &m->words[s->words + (index >> 6)];
+    uint64_t bit = 1ull << (index & 63);
+    if (w->mark & bit) {
+        if (!interior) w->start |= bit;
+        return;
+    }
+    w->mark |= bit;
+    if (!interior) w->start |= bit;
+    uintptr_t base = s->base + (uintptr_t)index * s->elem;
+    if (watch) {
+        m->marked_objects++;
+        m->marked_bytes += span_elem(s);
+        if (w->extra & bit) m->hit(m->hit_arg, (struct object_ref){id, index});
+    }
+    if (!s->noscan) push_range(m, base, base + span_elem(s));
+}
+
+/* p is where no allocated block begins: the block that ends there, if any. */
+static void mark_before(struct marker *m, uintptr_t p, bool watch)
+{
+    struct object_ref o;
+    if (mark_resolve(m, p - 1, &o) && object_base(m, o) + span_elem(&m->spans[o.span]) == p)
+        mark_one(m, o.span, o.index, true, watch);
+}
+
+static inline __attribute__((always_inline)) void leave_queue(struct marker *m, bool watch)
+{
+    uint32_t id = m->queue[m->head].span, index = m->queue[m->head].index & ~NOT_START;
+    bool interior = m->queue[m->head].index & NOT_START;
+    m->head = (m->head + 1) % MARK_QUEUE;
+    m->count--;
+    const struct span_rec *s = &m->spans[id];
+    const struct mark_word *w = &m->words[s->words + (index >> 6)];
+    uint64_t bit = 1ull << (index & 63);
+    if (w->mark & bit) {
+        if (interior || (w->start & ~w->free & bit)) return;
+        if (w->free & bit) {
+            mark_before(m, s->base + (uintptr_t)index * s->elem, watch);
+            return;
+        }
+    }
+    mark_one(m, id, index, interior, watch);
+}
+
+static inline __attribute__((always_inline)) void found(struct marker *m, uintptr_t p, bool watch)
+{
+    uint32_t id;
+    if (!lookup(m, p - m->heap_lo, &id)) {
+        if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0) mark_before(m, p, watch);
+        return;
+    }
+    const struct span_rec *s = &m->spans[id];
+    uint32_t i = slot_of(s, p - s->base);
+    uintptr_t base = s->base + (uintptr_t)i * s->elem;
+    if (__builtin_expect(i >= s->nelems, 0)) {
+        if (p == base) mark_before(m, p, watch);
+        return;
+    }
+    __builtin_prefetch(&m->words[s->words + (i >> 6)], 1);
+    __builtin_prefetch((const void *)base);
+    if (m->count == MARK_QUEUE) leave_queue(m, watch);
+    unsigned tail = (m->head + m->count) % MARK_QUEUE;
+    m->queue[tail].span = id;
+    m->queue[tail].index = p == base ? i : i | NOT_START;
+    m->count++;
+}
+
+/* self: words that point into [self_lo, self_hi) are not followed. */
+static inline __attribute__((always_inline)) void scan(struct marker *m, const uintptr_t *w, const uintptr_t *end,
+                                                       uintptr_t self_lo, uintptr_t self_size, bool watch)
+{
+    uintptr_t lo = m->heap_lo;
+    size_t len = m->heap_len;
+    for (; w < end; w++) {
+        uintptr_t p = *w;
+        /* <=: one past the last block of the heap */
+        if (__builtin_expect(p - lo <= len, 0) && p - self_lo >= self_size) found(m, p, watch);
+    }
+}
+
+static inline __attribute__((always_inline)) void drain(struct marker *m, bool watch)
+{
+    for (;;) {
+        if (m->sp == 0) {
+            if (m->count == 0) return;
+            leave_queue(m, watch);
+            continue;
+        }
+        struct mark_range r = m->stack[--m->sp];
+        uintptr_t self_lo = r.lo, self_size = r.hi - r.lo, end = r.hi;
+        if (__builtin_expect(self_size > PIECE_BYTES, 0)) {
+            struct object_ref o;
+            if (mark_resolve(m, r.lo, &o)) {
+                self_lo = object_base(m, o);
+                self_size = span_elem(&m->spans[o.span]);
+            }
+            end = r.lo + PIECE_BYTES;
+            m->stack[m->sp++] = (struct mark_range){end, r.hi};
+        }
+        scan(m, (const uintptr_t *)r.lo, (const uintptr_t *)end, self_lo, self_size, watch);
+    }
+}
+
+void mark_words(struct marker *m, const void *lo, const void *hi)
+{
+    const uintptr_t *a = (const uintptr_t *)(((uintptr_t)lo + 7) & ~(uintptr_t)7);
+    const uintptr_t *b = (const uintptr_t *)((uintptr_t)hi & ~(uintptr_t)7);
+    if (m->watch)
+        scan(m, a, b, 0, 0, true);
+    else
+        scan(m, a, b, 0, 0, false);
+}
+
+void mark_value(struct marker *m, uintptr_t v)
+{
+    mark_words(m, &v, &v + 1);
+}
+
+void mark_drain(struct marker *m)
+{
+    if (m->watch)
+        drain(m, true);
+    else
+        drain(m, false);
+}
