@@ -1,0 +1,8 @@
+/* The twin of first.c. */
+void second_call(void (*fn)(void));
+volatile int second_calls;
+void second_call(void (*fn)(void))
+{
+    fn();
+    second_calls++;
+}
