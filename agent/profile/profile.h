@@ -40,8 +40,9 @@ struct unwind_regs {
     uintptr_t rbx, r12, r13, r14, r15;
     bool complete; /* the callee-saved ones besides fp are known */
 };
-/* The caller's own stack, return addresses leaf first, `skip` of the caller's frames left out. Thread-safe, no
- * allocation from the heap, no lock of libc. */
+/* The caller's own stack, return addresses leaf first. Frames of libseep.so at the leaf end are left out; where the agent
+ * is linked into the program itself, `skip` of the caller's frames instead. Thread-safe, no allocation from the heap, no
+ * lock of libc. */
 unsigned unwind_here(uintptr_t *pcs, unsigned max, unsigned skip);
 /* A stopped stack [sp, stack_hi). In the child or in a stopped world. image: where the bytes of [sp, hi) stand, NULL: in place. */
 unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,

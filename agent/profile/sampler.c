@@ -114,10 +114,11 @@ int64_t prof_first_gap(void)
     return thread_gap();
 }
 
-static uint32_t capture(unsigned skip)
+/* skip: frames of the agent above the one that calls this. */
+static inline __attribute__((always_inline)) uint32_t capture(unsigned skip)
 {
     uintptr_t pcs[PROF_MAX_DEPTH];
-    unsigned n = unwind_here(pcs, prof.depth, skip);
+    unsigned n = unwind_here(pcs, prof.depth, skip + 1);
     return stack_intern(pcs, n);
 }
 
@@ -170,7 +171,7 @@ void prof_span_freed(struct mspan *span)
     for (uint32_t i = 0; i < n && __atomic_load_n(heap_span_samples(span), __ATOMIC_ACQUIRE); i++) prof_free(span, i);
 }
 
-uint32_t prof_stack_here(unsigned skip)
+__attribute__((noinline)) uint32_t prof_stack_here(unsigned skip)
 {
     prof_init();
     agent_enter();

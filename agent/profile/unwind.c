@@ -100,12 +100,17 @@ static void window_own(struct window *w, uintptr_t sp)
 }
 
 /* ---- Modes. */
+static bool is_own(uintptr_t pc)
+{
+    return pc - unwind_own_lo < unwind_own_hi - unwind_own_lo;
+}
+
 static unsigned walk_fp(struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip)
 {
     /* Up to the first frame that is not ours rbp is whatever the program had in it. */
     bool exact = true;
-    unsigned n = 0;
-    for (unsigned i = 0; i < skip || regs->reg[ARCH_RA] - unwind_own_lo < unwind_own_hi - unwind_own_lo; i++)
+    unsigned n = 0, i = 0;
+    while (unwind_own_hi ? is_own(regs->reg[ARCH_RA]) : i++ < skip)
         if (!unwind_step_full(regs, w, &exact)) return 0;
     uintptr_t fp = regs->reg[ARCH_FP], next, ra = regs->reg[ARCH_RA], low = regs->reg[ARCH_SP];
     while (n < max) {
@@ -122,9 +127,9 @@ static unsigned walk_libunwind(uintptr_t *pcs, unsigned max, unsigned skip)
     void *all[PROF_MAX_DEPTH + 16];
     int got = unw_backtrace_fn(all, PROF_MAX_DEPTH + 16);
     unsigned n = 0;
-    for (int i = (int)skip; i < got && n < max; i++) {
+    for (int i = unwind_own_hi ? 0 : (int)skip; i < got && n < max; i++) {
         uintptr_t pc = (uintptr_t)all[i];
-        if (n == 0 && pc - unwind_own_lo < unwind_own_hi - unwind_own_lo) continue;
+        if (n == 0 && is_own(pc)) continue;
         pcs[n++] = pc;
     }
     return n;

@@ -77,8 +77,8 @@ bool dwarf_expr(const uint8_t *expr, const struct frame_regs *regs, struct windo
  * address; updated for the next frame. */
 bool unwind_step_full(struct frame_regs *regs, struct window *w, bool *exact);
 
-/* pcs of the frame of regs and its callers, leaf first. The first `skip` frames are left out, and then with
- * drop_own those in the agent itself. */
+/* pcs of the frame of regs and its callers, leaf first. Left out at the leaf end: with drop_own the agent's own frames
+ * where libseep.so's mapping is known; else the first `skip`. */
 unsigned unwind_walk(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip,
                      bool drop_own);
 unsigned unwind_walk_full(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip,

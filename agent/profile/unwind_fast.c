@@ -120,7 +120,8 @@ static bool step_chain(struct window *w, uintptr_t *pc, uintptr_t *sp, uintptr_t
     return true;
 }
 
-/* Where frames go: the first `skip` and then, with drop_own, leading ones of the agent itself are left out. */
+/* Where frames go. Leaf frames are left out: with drop_own those in libseep.so where that is known, else the first
+ * `skip`. Only one of both: with inlining the agent may have fewer frames than `skip`, and the next is the program's. */
 struct out {
     uintptr_t *pcs;
     unsigned n, max, skip;
@@ -129,11 +130,12 @@ struct out {
 static inline void emit(struct out *o, uintptr_t pc)
 {
     if (__builtin_expect(o->n == 0, 0)) {
-        if (o->skip) {
+        if (o->drop_own && unwind_own_hi) {
+            if (pc - unwind_own_lo < unwind_own_hi - unwind_own_lo) return;
+        } else if (o->skip) {
             o->skip--;
             return;
         }
-        if (o->drop_own && pc - unwind_own_lo < unwind_own_hi - unwind_own_lo) return;
     }
     o->pcs[o->n++] = pc;
 }
