@@ -49,6 +49,12 @@ bool os_lazy_free_works(void);
 int os_free(void *p, size_t size); /* any → None */
 /* Reserve + map + used in one; zeroed memory, NULL when refused. */
 void *os_alloc(size_t size, enum os_kind kind);
+/* Reserved, but readable as zeros: for sparse tables that are looked up with any index. os_map + os_used make parts
+ * writable. */
+void *os_reserve_zero(size_t size, enum os_kind kind);
+/* Moves the pages of [from, from + size) over those at to, both Ready and page-aligned; from stays Ready and reads as
+ * zeros. Negative errno, nothing done, where the kernel can't. */
+int os_move(void *from, void *to, size_t size);
 int os_huge(void *p, size_t size, bool on);                /* MADV_HUGEPAGE / MADV_NOHUGEPAGE */
 int os_no_fork(void *p, size_t size, bool on);             /* MADV_DONTFORK / MADV_DOFORK */
 void *os_remap(void *p, size_t old_size, size_t new_size); /* mremap; may move; NULL when refused */
@@ -56,6 +62,10 @@ void *os_remap(void *p, size_t old_size, size_t new_size); /* mremap; may move; 
 /* Walk the agent's regions, in no order. Lock-free for readers; exact in a stopped world. */
 void os_regions(void (*fn)(void *arg, const struct os_region *r), void *arg);
 size_t os_kind_bytes(enum os_kind kind); /* Ready + Prepared bytes of the kind, by our own books */
+
+/* Around fork: the region table's lock. */
+void os_fork_lock(void);
+void os_fork_unlock(void);
 
 /* Futex on a private 32-bit word. timeout_ns < 0: for ever. Returns 0, -EAGAIN, -ETIMEDOUT or -EINTR. */
 int os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
@@ -66,7 +76,8 @@ int os_gettid(void);
 int os_getpid(void);
 uint64_t os_mono_ns(void);
 uint64_t os_unix_ns(void);
-uint64_t os_random(void); /* a seed: getrandom, or the clock and addresses */
+uint64_t os_thread_cpu_ns(void); /* CPU time of the calling thread */
+uint64_t os_random(void);        /* a seed: getrandom, or the clock and addresses */
 long os_write(int fd, const void *p, size_t n);
 _Noreturn void os_exit(int code); /* exit_group */
 _Noreturn void os_abort(void);    /* SIGABRT with default disposition */

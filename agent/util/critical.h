@@ -29,6 +29,7 @@ struct agent_tls {
     uint32_t critical;     /* depth of critical sections */
     uint32_t stop_pending; /* set by the stop signal's handler while critical > 0 */
     uint32_t in_profile;   /* recursion guard of the profiler */
+    uint32_t heap_exited;  /* heap_thread_exit() has run: no cache of its own any more */
     uint32_t eintr_ours;   /* set by the stop signal's handler when it was what interrupted a system call */
     struct thread *thread; /* entry/threads.c: registry entry, NULL until known */
     uint64_t rng;          /* sampler's generator state, 0: not seeded */

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Allocation and free beyond the fast paths (fast.h), and the heap's interface for them (heap.h).
+ *
+ *   malloc_slow → class_alloc → mcache_refill → span_pop → sample → zero
+ *   free_slow   → checks → profile → own span: push; full span: adopt, push; other's span: remote push
+ *
+ * Invariants
+ *   1. A remote push is one compare-and-swap; it never waits. Nobody but the owner takes from `remote`, and takes all of
+ *      it at once, so there is no ABA.
+ *   2. The profile learns of a free before the slot can be allocated again.
+ *   3. After a successful remote push the span may be gone: it is only looked at when the push cleared REMOTE_FULL, which
+ *      makes it ours, and as a hint.
+ * Runs in critical sections; the callees take the locks. errno is set to ENOMEM where NULL is returned. */
+#include "agent/heap/fast.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/profile/profile.h"
+#include "agent/util/log.h"
+#include "agent/util/options.h"
+
+/* ---- The caller's cache */
+static struct mcache *cache_enter(void)
+{
+    agent_enter();
+    if (LIKELY(agent_tls.mcache != NULL)) return agent_tls.mcache;
+    return agent_tls.heap_exited ? mcache_borrow() : mcache_get();
+}
+
+static void cache_leave(const struct mcache *mc)
+{
+    if (UNLIKELY(agent_tls.heap_exited) && mc) mcache_return();
+    agent_leave();
+}
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* ---- Allocation */
+/* The counter fell below 0: either the gap is over, or another part of a long one begins. */
+void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requested)
+{
+    int saved = errno;
+    agent_enter();
+    if (mc->sample_rest > 0 && mc->sample_rest + (mc->sample >> COUNT_BITS) >= 0) {
+        mcache_arm(mc, mc->sample_rest + (mc->sample >> COUNT_BITS));
+    } else {
+        mcache_arm(mc, INT64_MAX); /* replaced by the profiler, unless it can't */
+        prof_alloc(s, s->state == SPAN_LARGE ? 0 : span_index(s, (uintptr_t)p), requested);
+        if (__atomic_load_n(&s->samples, __ATOMIC_RELAXED)) s->fast = NO_CACHE;
+    }
+    agent_leave();
+    errno = saved;
+    return p;
+}
+
+/* A slot of the class from the caller's cache; sampled and cleared as asked. In a critical section. */
+static void *class_alloc(struct mcache *mc, unsigned sc, size_t requested, unsigned flags)
+{
+    struct mspan *s = mc->alloc[sc];
+    bool fresh;
+    struct slot *p = span_pop(s, &fresh);
+    if (!p) {
+        s = mcache_refill(mc, sc);
+        if (!s) return NULL;
+        p = span_pop(s, &fresh);
+    }
+    bool zero = (flags & HEAP_ZERO) && (!fresh || s->needzero);
+    size_t size = s->elem_size;
+    mc->sample -= (int64_t)s->cost;
+    if (UNLIKELY(mc->sample < 0)) alloc_sampled(mc, s, p, requested);
+    if (zero) memset(p, 0, size);
+    return p;
+}
+
+static void *sized_alloc(size_t size, size_t align, unsigned sc, unsigned flags)
+{
+    if (UNLIKELY(agent_in_child)) return child_alloc(size, align);
+    struct mcache *mc = cache_enter();
+    void *p = NULL;
+    if (mc) p = sc ? class_alloc(mc, sc, size, flags) : large_alloc(mc, size, align, flags);
+    cache_leave(mc);
+    return p ? p : out_of_memory();
+}
+
+/* Span class for a request, 0 for a large one. */
+static unsigned class_for(size_t size, size_t align, unsigned flags)
+{
+    if (size > SMALL_MAX_BYTES || align > HPAGE_BYTES) return 0;
+    if (align > 8 && size < align) size = align; /* so that a class of at least the alignment is found */
+    unsigned c = abi_class(size);
+    while (align > 16 && c < SIZE_CLASSES && class_to_size[c] % align != 0) c++;
+    return c < SIZE_CLASSES ? c * 2 + (flags & HEAP_NOSCAN ? 1 : 0) : 0;
+}
+
+__attribute__((noinline)) void *malloc_slow(size_t size, unsigned flags)
+{
+    if (UNLIKELY(size > PTRDIFF_MAX)) return out_of_memory();
+    return sized_alloc(size, 0, class_for(size, 0, flags), flags);
+}
+
+void *heap_alloc(size_t size, size_t align, unsigned flags)
+{
+    if (UNLIKELY(size > PTRDIFF_MAX || align > PTRDIFF_MAX)) return out_of_memory();
+    return sized_alloc(size, align, class_for(size, align, flags), flags);
+}
+
+/* ---- Free */
+void heap_bad_free(const void *p, const char *why)
+{
+    log_fatal("free of %p: %s", p, why);
+}
+
+bool slot_is_free(const struct mspan *s, const struct slot *p)
+{
+    if ((uintptr_t)p >= s->bump) return true; /* never handed out */
+    uint32_t left = s->nelems;
+    for (const struct slot *f = s->free; f && left > 0; f = slot_decode(f->link), left--) {
+        if (f == p) return true;
+    }
+    const struct slot *f = (const struct slot *)REMOTE_ADDR(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE));
+    for (; f && left > 0; f = slot_decode(f->link), left--) {
+        if (f == p) return true;
+    }
+    return false;
+}
+
+static void check_free(const struct mspan *s, uintptr_t p)
+{
+    if (UNLIKELY(!span_slot_start(s, p) || p - s->base >= (size_t)s->nelems * s->elem_size))
+        heap_bad_free((void *)p, "not the start of an allocated block");
+    const struct slot *slot = (const struct slot *)p;
+    /* Of a span of another thread the lists may change under the walk: it only happens when the word looks like a link. */
+    if (UNLIKELY(slot_looks_free(slot->link) || agent_options.check >= 1 || p >= s->bump) && slot_is_free(s, slot))
+        heap_bad_free((void *)p, "already free");
+}
+
+static void local_free(struct mcache *mc, struct mspan *s, struct slot *p)
+{
+    span_push(s, p);
+    if (--s->used == 0) span_now_empty(mc, s);
+}
+
+/* s is not the caller's. */
+static void remote_free(struct mcache *mc, struct mspan *s, struct slot *p)
+{
+    unsigned sc = s->span_class;
+    uint32_t used = s->used;
+    uint64_t old = __atomic_load_n(&s->remote, __ATOMIC_RELAXED), new;
+    do {
+        if (old & REMOTE_FULL) {
+            if (!mc) return; /* no memory for a cache: the block stays allocated */
+            new = 0;         /* nothing is in `remote` of a full span */
+        } else {
+            p->link = slot_encode((struct slot *)REMOTE_ADDR(old));
+            new = REMOTE_NEXT(old, p);
+        }
+    } while (!__atomic_compare_exchange_n(&s->remote, &old, new, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+    if (new == 0) {
+        span_adopt(mc, s);
+        list_push_back(&mc->partial[sc], s);
+        local_free(mc, s, p);
+    } else if (REMOTE_COUNT(new) == used && __atomic_load_n(&s->central, __ATOMIC_SEQ_CST)) {
+        mcentral_try_free(s, sc);
+    }
+}
+
+/* Restores the fast path of a span whose last sampled slot has gone. */
+static void maybe_fast(struct mcache *mc, struct mspan *s)
+{
+    if (s->fast == NO_CACHE && !__atomic_load_n(&s->samples, __ATOMIC_RELAXED)) s->fast = mc;
+}
+
+static void tell_profile(struct mspan *s, uint32_t index)
+{
+    const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+    /* The table may be of another span by now when this slot is not sampled: tables are never unmapped. */
+    if (UNLIKELY(t != NULL) && t[index].bucket != 0) prof_free(s, index);
+}
+
+__attribute__((noinline)) void free_slow(void *ptr)
+{
+    uintptr_t p = (uintptr_t)ptr;
+    if (p == 0 || UNLIKELY(agent_in_child)) return;
+    struct mspan *s = span_of(p);
+    if (UNLIKELY(!s || p - s->base >= s->npages << HPAGE_SHIFT))
+        heap_bad_free(ptr, "not allocated here, or already free");
+    int saved = errno;
+    struct mcache *mc = cache_enter();
+    if (s->state == SPAN_LARGE) {
+        if (p != s->base) heap_bad_free(ptr, "not the start of an allocated block");
+        tell_profile(s, 0);
+        large_free(mc, s, p);
+    } else {
+        check_free(s, p);
+        tell_profile(s, span_index(s, p));
+        if (mc && __atomic_load_n(&s->owner, __ATOMIC_RELAXED) == mc) {
+            maybe_fast(mc, s);
+            local_free(mc, s, ptr);
+        } else {
+            remote_free(mc, s, ptr);
+        }
+    }
+    cache_leave(mc);
+    errno = saved;
+}
+
+__attribute__((noinline)) void free_emptied(struct mspan *s)
+{
+    if (s->current || s->idle) return;
+    int saved = errno;
+    agent_enter();
+    span_now_empty(agent_tls.mcache, s);
+    agent_leave();
+    errno = saved;
+}
+
+void heap_free(void *p)
+{
+    fast_free(p);
+}
+
+/* ---- Sizes */
+size_t heap_usable_size(const void *ptr)
+{
+    uintptr_t p = (uintptr_t)ptr;
+    if (p == 0) return 0;
+    const struct mspan *s = span_of(p);
+    if (!s) return agent_in_child ? child_usable_size(ptr) : 0;
+    return s->elem_size;
+}
+
+/* Copies to a new block; the old one stays when there is no memory. */
+static void *move_block(void *old, size_t old_size, size_t size)
+{
+    void *p = heap_alloc(size, 0, 0);
+    if (!p) return NULL;
+    memcpy(p, old, old_size < size ? old_size : size);
+    heap_free(old);
+    return p;
+}
+
+void *heap_realloc(void *ptr, size_t size)
+{
+    if (!ptr) return heap_alloc(size, 0, 0);
+    if (size > PTRDIFF_MAX) return out_of_memory();
+    uintptr_t p = (uintptr_t)ptr;
+    struct mspan *s = span_of(p);
+    if (agent_in_child) return move_block(ptr, s ? s->elem_size : child_usable_size(ptr), size);
+    if (!s) heap_bad_free(ptr, "realloc of what was not allocated here, or is already free");
+    if (s->state == SPAN_LARGE) {
+        if (p != s->base) heap_bad_free(ptr, "realloc of what is not the start of an allocated block");
+        void *q = size > SMALL_MAX_BYTES ? large_realloc(s, size) : NULL;
+        return q ? q : move_block(ptr, s->elem_size, size);
+    }
+    check_free(s, p);
+    /* In place while the block is not twice too large. */
+    if (size <= s->elem_size && size > s->elem_size / 2 - 1) {
+        const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+        uint32_t i = span_index(s, p);
+        if (UNLIKELY(t != NULL) && t[i].bucket != 0) {
+            agent_enter();
+            prof_resize(s, i, size);
+            agent_leave();
+        }
+        return ptr;
+    }
+    return move_block(ptr, s->elem_size, size);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Address space of the heap: regions, arenas, growth.
+ *
+ *   pages_find fails → arena_grow → os_reserve (64 MiB, once) → os_map (4 MiB, each time) → pages_free
+ *
+ * The map from an address to its arena and span is sparse: a root of one pointer for 16 GiB, and a region with one span
+ * pointer a page, of which only the parts for existing arenas are writable and the rest reads as zeros. So any
+ * word can be looked up, and an empty map costs no memory and little address space (RLIMIT_AS counts that).
+ *
+ * Invariants
+ *   1. An arena starts at a multiple of 64 MiB and its pages [0, mapped_pages) are Prepared; it grows upwards only.
+ *   2. regions is in address order. Regions and arenas are never given back.
+ *   3. [grow_lo, grow_hi) is Reserved; grow_lo is a multiple of 4 MiB.
+ * Locks: under mheap.lock. Allocates metadata. Units: bytes where not said otherwise.
+ * Dropped: a flat table of 4 Mi arenas (32 MiB of address space, resident under mlockall) and 585 MiB of reserved
+ * summaries, as Go has them: programs with RLIMIT_AS fail to start. */
+#include "agent/heap/types.h"
+
+#include "agent/os/os.h"
+
+struct region *heap_root[ROOT_ENTRIES];
+
+struct region *region_of(uintptr_t p)
+{
+    return heap_root[(p >> REGION_SHIFT) & (ROOT_ENTRIES - 1)];
+}
+
+struct arena *arena_of(uintptr_t p)
+{
+    const struct region *r = region_of(p);
+    return r ? r->arenas[(p >> ARENA_SHIFT) & (REGION_ARENAS - 1)] : NULL;
+}
+
+static struct region *region_make(uintptr_t base)
+{
+    struct region *r = persistent_alloc(sizeof *r, 64, OS_GC);
+    if (!r) return NULL;
+    r->spans = os_reserve_zero((size_t)REGION_PAGES * sizeof(struct mspan *), OS_GC);
+    if (!r->spans) return NULL; /* the region's memory is lost; the kernel is out of memory anyway */
+    r->base = base;
+    struct region **at = &mheap.regions;
+    while (*at && (*at)->base < base) at = &(*at)->next;
+    r->next = *at;
+    *at = r;
+    __atomic_store_n(&heap_root[base >> REGION_SHIFT], r, __ATOMIC_RELEASE);
+    return r;
+}
+
+static struct arena *arena_make(uintptr_t base)
+{
+    struct region *r = region_of(base);
+    if (!r) r = region_make(base & ~(((uintptr_t)1 << REGION_SHIFT) - 1));
+    if (!r) return NULL;
+    size_t index = (base >> ARENA_SHIFT) & (REGION_ARENAS - 1);
+    if (r->arenas[index]) return r->arenas[index];
+    struct arena *a = persistent_alloc(sizeof *a, 64, OS_GC);
+    if (!a) return NULL;
+    struct mspan **part = &r->spans[index * ARENA_PAGES];
+    if (os_map(part, ARENA_PAGES * sizeof *part) != 0 || os_used(part, ARENA_PAGES * sizeof *part) != 0) return NULL;
+    a->base = base;
+    for (int c = 0; c < ARENA_CHUNKS; c++) {
+        for (int w = 0; w < CHUNK_WORDS; w++) a->chunks[c].alloc[w] = ~0ull;
+    }
+    r->arenas[index] = a;
+    __atomic_fetch_add(&mheap.arenas, 1, __ATOMIC_RELAXED);
+    return a;
+}
+
+/* More Reserved space behind grow_hi, or elsewhere: at least `need` bytes from grow_lo on. */
+static bool reserve_more(size_t need)
+{
+    size_t have = mheap.grow_hi - mheap.grow_lo;
+    uintptr_t hint = mheap.grow_hi ? mheap.grow_hi : HEAP_HINT;
+    if ((hint & (ARENA_BYTES - 1)) != 0) { /* a short arena (below) can be completed */
+        size_t rest = ARENA_BYTES - (hint & (ARENA_BYTES - 1));
+        size_t more = need - have > rest ? rest + ((need - have - rest + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1)) : rest;
+        uintptr_t p = (uintptr_t)os_reserve((void *)hint, more, ARENA_BYTES, OS_HEAP);
+        if (p == hint) {
+            mheap.grow_hi += more;
+            return true;
+        }
+        if (p) os_free((void *)p, more);
+        hint = (hint + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1);
+        have = 0;
+    }
+    size_t more = (need - have + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1);
+    uintptr_t p = (uintptr_t)os_reserve((void *)hint, more, ARENA_BYTES, OS_HEAP);
+    if (p == hint && have > 0) {
+        mheap.grow_hi += more;
+        return true;
+    }
+    if (p && have > 0 && more < need) { /* elsewhere: then all of it must be there */
+        os_free((void *)p, more);
+        p = 0;
+    }
+    if (!p) {
+        more = (need + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1);
+        p = (uintptr_t)os_reserve(NULL, more, ARENA_BYTES, OS_HEAP);
+    }
+    if (!p) { /* under a tight RLIMIT_AS: a short arena, no more than is needed */
+        more = need;
+        p = (uintptr_t)os_reserve((void *)((hint + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1)), more, ARENA_BYTES, OS_HEAP);
+    }
+    if (!p) return false;
+    mheap.grow_lo = p;
+    mheap.grow_hi = p + more;
+    return true;
+}
+
+bool arena_grow(size_t npages)
+{
+    size_t need = ((npages << HPAGE_SHIFT) + CHUNK_BYTES - 1) & ~(CHUNK_BYTES - 1);
+    if (mheap.grow_hi - mheap.grow_lo < need) {
+        /* What is left of the old space is used first if the new one is elsewhere, as it would be lost. */
+        uintptr_t old_lo = mheap.grow_lo, old_hi = mheap.grow_hi;
+        if (!reserve_more(need)) return false;
+        if (mheap.grow_lo != old_lo && old_lo != old_hi && os_map((void *)old_lo, old_hi - old_lo) == 0) {
+            struct arena *a = arena_make(old_lo & ~(ARENA_BYTES - 1));
+            if (a) {
+                a->mapped_pages += (old_hi - old_lo) >> HPAGE_SHIFT;
+                usage_add(&mheap.mapped_pages, (int64_t)((old_hi - old_lo) >> HPAGE_SHIFT));
+                pages_free(old_lo, (old_hi - old_lo) >> HPAGE_SHIFT, true);
+            }
+        }
+    }
+    uintptr_t lo = mheap.grow_lo, hi = lo + need;
+    for (uintptr_t a = lo & ~(ARENA_BYTES - 1); a < hi; a += ARENA_BYTES) {
+        if (!arena_make(a)) return false;
+    }
+    if (os_map((void *)lo, need) != 0 || os_used((void *)lo, need) != 0) return false;
+    mheap.grow_lo = hi;
+    usage_add(&mheap.mapped_pages, (int64_t)(need >> HPAGE_SHIFT));
+    for (uintptr_t at = lo; at < hi;) {
+        struct arena *a = arena_of(at);
+        uintptr_t end = a->base + ARENA_BYTES < hi ? a->base + ARENA_BYTES : hi;
+        a->mapped_pages += (end - at) >> HPAGE_SHIFT;
+        at = end;
+    }
+    pages_free(lo, need >> HPAGE_SHIFT, true);
+    return true;
+}

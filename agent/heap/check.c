@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The heap's invariants, checked. One function a structure; each says one line and aborts when it finds a fault.
+ *
+ *   span_check   a span: geometry, page map, list lengths    O(slots)
+ *   heap_check   all of it                                   O(heap); with no other thread in the heap
+ *
+ * SEEP_CHECK: 1 every free is checked against the free lists; 2 also a span whenever a cache takes or leaves it;
+ * 3 also the page allocator's summaries after every change of pages by a span. */
+#include "agent/heap/types.h"
+
+#include "agent/util/log.h"
+
+#define INVARIANT(s, cond) \
+    if (!(cond)) log_fatal("heap check: span %p at %p: %s", (const void *)(s), (void *)(s)->base, #cond)
+
+static uint32_t list_length(const struct mspan *s, const struct slot *f)
+{
+    uint32_t n = 0;
+    for (; f; f = slot_decode(f->link), n++) {
+        uintptr_t p = (uintptr_t)f;
+        INVARIANT(s, p - s->base < s->bump - s->base && span_slot_start(s, p) && n < s->nelems);
+    }
+    return n;
+}
+
+bool span_check(const struct mspan *s)
+{
+    INVARIANT(s, s->state == SPAN_SMALL || s->state == SPAN_LARGE);
+    INVARIANT(s, (s->base & (HPAGE_BYTES - 1)) == 0 && s->npages > 0);
+    INVARIANT(s, span_of(s->base) == s && span_of(s->base + (s->npages << HPAGE_SHIFT) - 1) == s);
+    INVARIANT(s, s->used <= s->nelems);
+    if (s->state == SPAN_LARGE) {
+        INVARIANT(s, s->nelems == 1 && s->elem_size == s->npages << HPAGE_SHIFT && s->used == 1);
+        return true;
+    }
+    INVARIANT(s, s->elem_size == class_to_size[span_size_class(s)]);
+    INVARIANT(s, s->base <= s->bump && s->bump <= s->limit && s->limit - s->base == s->nelems * s->elem_size);
+    uint32_t carved = (uint32_t)((s->bump - s->base) / s->elem_size);
+    uint64_t remote = __atomic_load_n(&s->remote, __ATOMIC_ACQUIRE);
+    INVARIANT(s, list_length(s, s->free) + s->used == carved);
+    INVARIANT(s, list_length(s, (const struct slot *)REMOTE_ADDR(remote)) == REMOTE_COUNT(remote));
+    INVARIANT(s, REMOTE_COUNT(remote) <= s->used);
+    INVARIANT(s, !(remote & REMOTE_FULL) || (s->used == s->nelems && s->owner == NULL && REMOTE_ADDR(remote) == 0));
+    INVARIANT(s, s->fast == NO_CACHE || s->fast == s->owner);
+    INVARIANT(s, !s->central || s->owner == NULL);
+    return true;
+}
+
+static int check_span(void *arg, const struct heap_span_info *info)
+{
+    uint64_t *pages = arg;
+    *pages += info->npages;
+    span_check(info->span);
+    return 0;
+}
+
+static void check_cache(const struct mcache *mc)
+{
+    uint32_t idle = 0;
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
+        const struct mspan *cur = mc->alloc[sc];
+        if (cur != &empty_span) INVARIANT(cur, cur->owner == mc && cur->current && cur->span_class == sc);
+        for (const struct mspan *s = mc->partial[sc].head; s; s = s->next) {
+            INVARIANT(s, s->owner == mc && !s->current && s->span_class == sc);
+            INVARIANT(s, s->free != NULL || s->bump < s->limit);
+            INVARIANT(s, s->idle == (s->used == 0));
+            if (s->idle) idle += (uint32_t)s->npages;
+        }
+    }
+    for (unsigned i = 0; i < FINE_SLOTS; i++) {
+        if (mc->fine[i] != mc->alloc[abi_to_class8[i] * 2])
+            log_fatal("heap check: cache %p: fine[%u]", (const void *)mc, i);
+    }
+    if (idle != mc->idle_pages) log_fatal("heap check: cache %p: idle pages", (const void *)mc);
+}
+
+bool heap_check(void)
+{
+    uint64_t pages = 0;
+    heap_walk_spans(check_span, &pages);
+    if (pages != mheap.inuse_pages)
+        log_fatal("heap check: %lu pages in spans, %lu in the books", pages, mheap.inuse_pages);
+    for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) {
+        if (mc->in_use) check_cache(mc);
+    }
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
+        uint32_t n = 0;
+        for (const struct mspan *s = mheap.central[sc].partial.head; s; s = s->next, n++)
+            INVARIANT(s, s->central && s->owner == NULL && s->span_class == sc);
+        if (n != mheap.central[sc].npartial) log_fatal("heap check: central list %u: length", sc);
+    }
+    if (!pages_check()) log_fatal("heap check: page summaries");
+    return true;
+}

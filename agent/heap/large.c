@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Large objects: over 32 KiB, or aligned to more than a page of the heap. Each is a span of its own.
+ *
+ *   realloc: fits → give the tail back → or grow into free pages behind → or move page tables (2 MiB and more) → or NULL,
+ *   and the caller copies
+ *
+ * Invariants
+ *   1. Only the thread that holds the object changes its span, so no lock guards npages.
+ *   2. A shrink or growth changes the page map before pages are given up, and after they are taken.
+ * Locks: mheap.lock inside. Units: bytes, pages where named so. */
+#include "agent/heap/fast.h"
+
+#include <string.h>
+
+#include "agent/profile/profile.h"
+
+enum { MOVE_MIN_BYTES = 2 << 20 };
+
+static size_t pages_for(size_t size)
+{
+    return (size + HPAGE_BYTES - 1) >> HPAGE_SHIFT;
+}
+
+/* Large objects count in the sample gap too. */
+static void count_large(struct mcache *mc, struct mspan *s, size_t requested)
+{
+    int64_t left = (mc->sample >> COUNT_BITS) + mc->sample_rest;
+    size_t bytes = s->elem_size;
+    mc->large_bytes += bytes;
+    mc->large_mallocs++;
+    if (left >= (int64_t)bytes) {
+        mcache_arm(mc, left - (int64_t)bytes); /* which first books what small ones took */
+        return;
+    }
+    mcache_arm(mc, INT64_MAX);
+    prof_alloc(s, 0, requested);
+}
+
+void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags)
+{
+    size_t npages = pages_for(size ? size : 1);
+    struct mspan *s = span_new(mc, npages, align, flags & HEAP_NOSCAN ? 1 : 0, SPAN_LARGE);
+    if (!s) return NULL;
+    s->used = 1;
+    void *p = (void *)s->base;
+    if ((flags & HEAP_ZERO) && s->needzero) memset(p, 0, size);
+    count_large(mc, s, size);
+    return p;
+}
+
+void large_free(struct mcache *mc, struct mspan *s, uintptr_t p)
+{
+    (void)p;
+    s->used = 0;
+    span_delete(mc, s);
+}
+
+static void set_size(struct mspan *s, size_t npages)
+{
+    s->npages = npages;
+    s->elem_size = npages << HPAGE_SHIFT;
+    s->cost = class_cost(s->elem_size);
+}
+
+static void shrink(struct mspan *s, size_t npages)
+{
+    size_t tail = s->npages - npages;
+    uintptr_t at = s->base + (npages << HPAGE_SHIFT);
+    span_set_pages(s, npages, s->npages, NULL);
+    set_size(s, npages);
+    usage_add(&mheap.inuse_pages, -(int64_t)tail);
+    usage_add(&mheap.large_pages, -(int64_t)tail);
+    lock_acquire(&mheap.lock);
+    pages_free(at, tail, false);
+    lock_release(&mheap.lock);
+}
+
+static bool grow(struct mspan *s, size_t npages)
+{
+    size_t more = npages - s->npages, scavenged = 0;
+    uintptr_t at = s->base + s->elem_size;
+    lock_acquire(&mheap.lock);
+    bool ok = pages_are_free(at, more);
+    /* At the end of the mapped part the heap may grow right there. */
+    if (!ok && at <= mheap.grow_lo &&
+        (at == mheap.grow_lo || pages_are_free(at, (mheap.grow_lo - at) >> HPAGE_SHIFT)) &&
+        mheap.grow_hi - at >= more << HPAGE_SHIFT)
+        ok = arena_grow(more - ((mheap.grow_lo - at) >> HPAGE_SHIFT)) && pages_are_free(at, more);
+    if (ok) pages_take(at, more, &scavenged);
+    lock_release(&mheap.lock);
+    if (!ok) return false;
+    size_t old = s->npages;
+    set_size(s, npages);
+    span_set_pages(s, old, npages, s);
+    usage_add(&mheap.inuse_pages, (int64_t)more);
+    usage_add(&mheap.large_pages, (int64_t)more);
+    return true;
+}
+
+/* Page tables instead of bytes: the new span's pages are exchanged for those of the old one, which read as zeros then. */
+static struct mspan *move_pages(struct mcache *mc, struct mspan *s, size_t npages)
+{
+    struct mspan *n = span_new(mc, npages, 0, s->span_class, SPAN_LARGE);
+    if (!n) return NULL;
+    if (os_move((void *)s->base, (void *)n->base, s->elem_size) != 0)
+        memcpy((void *)n->base, (void *)s->base, s->elem_size);
+    n->used = 1;
+    return n;
+}
+
+static void resize_sample(struct mspan *s, size_t size)
+{
+    const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+    if (t && t[0].bucket != 0) prof_resize(s, 0, size);
+}
+
+void *large_realloc(struct mspan *s, size_t size)
+{
+    size_t npages = pages_for(size);
+    void *p = (void *)s->base;
+    agent_enter();
+    bool ok = true;
+    if (npages < s->npages)
+        shrink(s, npages);
+    else if (npages > s->npages)
+        ok = grow(s, npages);
+    if (ok) resize_sample(s, size);
+    if (!ok && s->elem_size >= MOVE_MIN_BYTES && agent_tls.mcache) {
+        struct mcache *mc = agent_tls.mcache;
+        struct mspan *n = move_pages(mc, s, npages);
+        if (n) {
+            p = (void *)n->base;
+            count_large(mc, n, size);
+            const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+            if (t && t[0].bucket != 0) prof_free(s, 0);
+            large_free(mc, s, s->base);
+            ok = true;
+        }
+    }
+    agent_leave();
+    return ok ? p : NULL;
+}

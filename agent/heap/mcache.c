@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A thread's cache: the spans it allocates from, and how it gets and gives them.
+ *
+ *   mcache_refill: the current span has neither free nor uncarved slots →
+ *     1. what other threads freed in it → 2. else it becomes full and is let go →
+ *     3. the cache's own partial spans, oldest first → 4. the central list → 5. a new span
+ *
+ * Oldest first, because a span that just stopped being full has one free slot, and one that has waited has many.
+ *
+ * Invariants
+ *   1. span.owner == mc means: only mc's thread writes its free list, used and bump; it is current or in mc's partial list.
+ *   2. A span is marked full (REMOTE_FULL) by its owner only, by compare-and-swap from "nothing in remote", after
+ *      its owner field was cleared. Hence a remote free comes either before (and the owner sees it, and keeps the span) or
+ *      after (and its thread sees REMOTE_FULL, and owns the span).
+ *   3. fine[] agrees with alloc[] for the classes of the C ABI.
+ *   4. Empty spans kept in a cache are at most IDLE_MAX_PAGES together, beyond the current ones.
+ * Locks: none but mheap.cache_lock for the list of caches; callees take theirs. In critical sections. */
+#include "agent/heap/types.h"
+
+#include <string.h>
+
+#include "agent/profile/profile.h"
+#include "agent/util/critical.h"
+#include "agent/util/options.h"
+
+enum { IDLE_MAX_PAGES = 64 };
+
+struct mspan empty_span = {.fast = NO_CACHE, .owner = NO_CACHE};
+uint64_t heap_key = 0xa5c3000000000000ull;
+static struct lock borrow_lock = LOCK_INIT(RANK_CORO); /* taken before all locks of the heap */
+static struct mcache *borrowed;
+
+/* ---- Current spans */
+void mcache_make_current(struct mcache *mc, struct mspan *s)
+{
+    unsigned sc = s->span_class;
+    s->current = true;
+    mc->alloc[sc] = s;
+    if (sc & 1) return;
+    for (unsigned size = class_to_size[sc >> 1] / 8u; size < FINE_SLOTS && abi_to_class8[size] == sc >> 1; size--) {
+        mc->fine[size] = s;
+        if (size == 0) break;
+    }
+}
+
+/* Forgets the current span of a class; the span itself is not touched, it may be another thread's by now. */
+static void forget_current(struct mcache *mc, unsigned sc)
+{
+    mc->alloc[sc] = &empty_span;
+    if (sc & 1) return;
+    for (unsigned i = 0; i < FINE_SLOTS; i++) {
+        if (abi_to_class8[i] == sc >> 1) mc->fine[i] = &empty_span;
+    }
+}
+
+/* ---- Ownership */
+bool span_collect(struct mspan *s)
+{
+    if (__atomic_load_n(&s->remote, __ATOMIC_RELAXED) == 0) return false;
+    uint64_t w = __atomic_exchange_n(&s->remote, 0, __ATOMIC_ACQUIRE);
+    struct slot *first = (struct slot *)REMOTE_ADDR(w);
+    if (!first) return false;
+    if (!s->free) {
+        s->free = first;
+    } else {
+        struct slot *last = first;
+        for (struct slot *n; (n = slot_decode(last->link)) != NULL;) last = n;
+        last->link = slot_encode(s->free);
+        s->free = first;
+    }
+    s->used -= REMOTE_COUNT(w);
+    return true;
+}
+
+void span_adopt(struct mcache *mc, struct mspan *s)
+{
+    __atomic_store_n(&s->owner, mc, __ATOMIC_RELAXED);
+    s->fast = __atomic_load_n(&s->samples, __ATOMIC_RELAXED) ? NO_CACHE : mc;
+    span_collect(s);
+}
+
+/* The owner's current span has no slot left. True: it is let go. False: another thread has just freed one. */
+static bool let_go_full(struct mcache *mc, struct mspan *s)
+{
+    uint64_t nothing = 0;
+    struct mcache *fast = s->fast;
+    s->fast = NO_CACHE;
+    s->current = false;
+    __atomic_store_n(&s->owner, NULL, __ATOMIC_RELAXED);
+    if (__atomic_compare_exchange_n(&s->remote, &nothing, REMOTE_FULL, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        return true;
+    __atomic_store_n(&s->owner, mc, __ATOMIC_RELAXED);
+    s->fast = fast;
+    s->current = true;
+    return false;
+}
+
+static bool has_slot(const struct mspan *s)
+{
+    return s->free != NULL || s->bump < s->limit;
+}
+
+static void unidle(struct mcache *mc, struct mspan *s)
+{
+    if (!s->idle) return;
+    s->idle = false;
+    mc->idle_pages -= (uint32_t)s->npages;
+}
+
+struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
+{
+    struct mspan *s = mc->alloc[sc];
+    if (s != &empty_span) {
+        if (has_slot(s) || span_collect(s)) return s;
+        if (!let_go_full(mc, s)) {
+            span_collect(s);
+            return s;
+        }
+    }
+    s = mc->partial[sc].head;
+    if (s) {
+        list_remove(&mc->partial[sc], s);
+        unidle(mc, s);
+        span_collect(s);
+    } else if (!(s = mcentral_pop(mc, sc))) {
+        s = span_new(mc, class_to_pages[sc >> 1], 0, sc, SPAN_SMALL);
+        if (s) {
+            __atomic_store_n(&s->owner, mc, __ATOMIC_RELAXED);
+            s->fast = mc;
+        }
+    }
+    if (!s) {
+        forget_current(mc, sc);
+        return NULL;
+    }
+    mcache_make_current(mc, s);
+    return s;
+}
+
+/* The owner freed the last slot of s. */
+void span_now_empty(struct mcache *mc, struct mspan *s)
+{
+    if (s->current || s->idle) return;
+    if (mc->idle_pages + s->npages <= IDLE_MAX_PAGES) {
+        s->idle = true;
+        mc->idle_pages += (uint32_t)s->npages;
+        return;
+    }
+    list_remove(&mc->partial[s->span_class], s);
+    span_delete(mc, s);
+}
+
+size_t mcache_release_idle(struct mcache *mc)
+{
+    size_t pages = 0;
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
+        struct mspan *cur = mc->alloc[sc];
+        if (cur != &empty_span && cur->used == 0) {
+            forget_current(mc, sc);
+            cur->current = false;
+            list_push_back(&mc->partial[sc], cur);
+        }
+        for (struct mspan *s = mc->partial[sc].head, *next; s; s = next) {
+            next = s->next;
+            span_collect(s);
+            if (s->used != 0) continue;
+            list_remove(&mc->partial[sc], s);
+            unidle(mc, s);
+            pages += s->npages;
+            span_delete(mc, s);
+        }
+    }
+    return pages;
+}
+
+/* ---- Sample counter */
+void mcache_arm(struct mcache *mc, int64_t bytes)
+{
+    /* So many bytes at once that the count below them can't overflow. */
+    const int64_t most = (int64_t)8 << (COUNT_BITS - 1);
+    uint64_t count = (uint64_t)mc->sample & ((1u << COUNT_BITS) - 1);
+    int64_t left = mc->sample >> COUNT_BITS;
+    mc->mallocs += count;
+    mc->bytes += (uint64_t)((int64_t)mc->sample_armed - left);
+    int64_t now = bytes < 0 ? 0 : bytes < most ? bytes : most;
+    mc->sample_rest = bytes < 0 ? 0 : bytes - now;
+    mc->sample_armed = (uint64_t)now;
+    mc->sample = now << COUNT_BITS;
+}
+
+void heap_set_next_sample(int64_t bytes)
+{
+    if (agent_tls.mcache) mcache_arm(agent_tls.mcache, bytes);
+}
+
+/* ---- Life */
+void heap_init(void)
+{
+    static uint32_t done;
+    if (__atomic_load_n(&done, __ATOMIC_ACQUIRE)) return;
+    options_init();
+    lock_acquire(&mheap.cache_lock);
+    if (!done) {
+        for (unsigned i = 0; i < SPAN_CLASSES; i++) mheap.central[i].lock.rank = RANK_MCENTRAL;
+        uint64_t r = os_random();
+        /* Top byte 0x81 … 0xfd and a low byte of the two that is neither 0 nor all ones: see slot_encode(). */
+        uint64_t top = 0x8100 | (r >> 32 & 0x7c00) | (r >> 40 & 0xfe) | 1;
+        heap_key = top << 48 | (r & 0xffffffffffffull);
+        __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
+    }
+    lock_release(&mheap.cache_lock);
+}
+
+static struct mcache *mcache_new(void)
+{
+    heap_init();
+    lock_acquire(&mheap.cache_lock);
+    struct mcache *mc = mheap.free_caches;
+    if (mc) {
+        mheap.free_caches = mc->next_free;
+    } else if ((mc = persistent_alloc(sizeof *mc, 64, OS_META)) != NULL) {
+        usage_add(&mheap.mcache_bytes, sizeof *mc);
+        for (unsigned i = 0; i < SPAN_CLASSES; i++) mc->alloc[i] = &empty_span;
+        for (unsigned i = 0; i < FINE_SLOTS; i++) mc->fine[i] = &empty_span;
+        mc->next_all = mheap.caches;
+        __atomic_store_n(&mheap.caches, mc, __ATOMIC_RELEASE);
+    }
+    if (mc) {
+        mc->in_use = true;
+        mheap.ncaches++;
+    }
+    lock_release(&mheap.cache_lock);
+    return mc;
+}
+
+struct mcache *mcache_get(void)
+{
+    if (agent_tls.mcache) return agent_tls.mcache;
+    struct mcache *mc = mcache_new();
+    if (!mc) return NULL;
+    mcache_arm(mc, prof_first_gap());
+    return agent_tls.mcache = mc;
+}
+
+static void mcache_free(struct mcache *mc)
+{
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
+        struct mspan *s = mc->alloc[sc];
+        if (s != &empty_span) {
+            forget_current(mc, sc);
+            if (has_slot(s) || span_collect(s) || !let_go_full(mc, s)) {
+                s->current = false;
+                list_push_back(&mc->partial[sc], s);
+            }
+        }
+        while ((s = mc->partial[sc].head) != NULL) {
+            list_remove(&mc->partial[sc], s);
+            unidle(mc, s);
+            span_collect(s);
+            if (s->used == 0)
+                span_delete(mc, s);
+            else
+                mcentral_push(s);
+        }
+    }
+    stash_flush(mc);
+    mcache_arm(mc, 0);
+    lock_acquire(&mheap.cache_lock);
+    mheap.dead_bytes += mc->bytes + mc->large_bytes;
+    mheap.dead_mallocs += mc->mallocs + mc->large_mallocs;
+    mc->bytes = mc->mallocs = mc->large_bytes = mc->large_mallocs = 0;
+    mc->in_use = false;
+    mheap.ncaches--;
+    mc->next_free = mheap.free_caches;
+    mheap.free_caches = mc;
+    lock_release(&mheap.cache_lock);
+}
+
+void heap_thread_exit(void)
+{
+    struct mcache *mc = agent_tls.mcache;
+    agent_tls.heap_exited = 1;
+    if (!mc || agent_in_child) return;
+    agent_enter();
+    agent_tls.mcache = NULL;
+    mcache_free(mc);
+    agent_leave();
+}
+
+/* libc frees and allocates a little after the thread's last destructor: from a cache that all such threads share. */
+struct mcache *mcache_borrow(void)
+{
+    lock_acquire(&borrow_lock);
+    if (!borrowed) {
+        borrowed = mcache_new();
+        if (borrowed) mcache_arm(borrowed, INT64_MAX);
+    }
+    agent_tls.mcache = borrowed;
+    if (!borrowed) lock_release(&borrow_lock);
+    return borrowed;
+}
+
+void mcache_return(void)
+{
+    agent_tls.mcache = NULL;
+    lock_release(&borrow_lock);
+}
+
+/* ---- Fork. In the child the other threads' caches stay as they are: one may have been in the middle of a change. What is
+ * free in their spans is lost to the child, as is what they would have freed. */
+void heap_fork_prepare(void)
+{
+    heap_init();
+    lock_acquire(&borrow_lock);
+    lock_acquire(&mheap.cache_lock);
+    for (unsigned i = 0; i < SPAN_CLASSES; i++) lock_acquire(&mheap.central[i].lock);
+    lock_acquire(&mheap.lock);
+    persistent_fork(true);
+    os_fork_lock();
+}
+
+static void fork_release(void)
+{
+    os_fork_unlock();
+    persistent_fork(false);
+    lock_release(&mheap.lock);
+    for (unsigned i = SPAN_CLASSES; i-- > 0;) lock_release(&mheap.central[i].lock);
+    lock_release(&mheap.cache_lock);
+    lock_release(&borrow_lock);
+}
+
+void heap_fork_parent(void)
+{
+    fork_release();
+}
+
+void heap_fork_child(void)
+{
+    fork_release();
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The structures of the heap, together, because their relations are the design:
+ *
+ *   address ──root[16 GiB]──▶ region ──page──▶ span ──offset * inverse──▶ slot
+ *   thread ──▶ mcache ──span class──▶ current span ──▶ free list, then the part never carved
+ *                     └──▶ partial spans (owned, with free slots)
+ *   mcentral (one a span class) ──▶ partial spans nobody owns
+ *   mheap ──▶ pages: per region five levels of summaries over bitmaps of 4 MiB chunks
+ *
+ * A small span is in one of these places:
+ *   current   of one mcache: owner is that cache
+ *   partial   in a list of one mcache: owner is that cache
+ *   central   in a mcentral's list: no owner
+ *   full      nowhere: no owner, REMOTE_FULL set in `remote`; found again by the first free of one of its slots
+ * Who clears REMOTE_FULL by compare-and-swap owns the span from then on: whoever frees first adopts the span, so that a
+ * consumer's later frees are local ones, and no thread ever has to be woken to look at its spans.
+ *
+ * Units: pages are heap pages of 8 KiB unless a name says otherwise. */
+#ifndef SEEP_HEAP_TYPES_H
+#define SEEP_HEAP_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/heap/heap.h"
+#include "agent/heap/size_classes.h"
+#include "agent/util/lock.h"
+
+enum {
+    HPAGE_SHIFT = 13,
+    HPAGE_BYTES = 1 << HPAGE_SHIFT,
+    CHUNK_PAGES = 512, /* of one bitmap: 4 MiB */
+    CHUNK_WORDS = CHUNK_PAGES / 64,
+    ARENA_SHIFT = 26,
+    ARENA_PAGES = 1 << (ARENA_SHIFT - HPAGE_SHIFT),
+    ARENA_CHUNKS = ARENA_PAGES / CHUNK_PAGES,
+    REGION_SHIFT = 34, /* what one entry of the root covers: 256 arenas */
+    REGION_ARENAS = 1 << (REGION_SHIFT - ARENA_SHIFT),
+    REGION_CHUNKS = REGION_ARENAS * ARENA_CHUNKS,
+    REGION_PAGES = 1 << (REGION_SHIFT - HPAGE_SHIFT),
+    ROOT_ENTRIES = 1 << (48 - REGION_SHIFT),
+    SPAN_CLASSES = 2 * SIZE_CLASSES,
+    PCACHE_PAGES = 64,     /* pages of a thread's page cache */
+    PCACHE_MAX_ALLOC = 16, /* requests below this go through it */
+    FINE_SLOTS = FINE_MAX_BYTES / 8 + 1,
+};
+#define ARENA_BYTES ((size_t)1 << ARENA_SHIFT)
+#define CHUNK_BYTES ((size_t)CHUNK_PAGES << HPAGE_SHIFT)
+#define HEAP_HINT   ((uintptr_t)0x00c0 << 32)
+
+struct mcache;
+
+/* Never a cache: `fast` of a span whose frees must take the slow path. */
+#define NO_CACHE ((struct mcache *)1)
+
+/* A free slot's first word holds the encoded address of the next one; see slot_encode(). */
+struct slot {
+    uint64_t link;
+};
+
+enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
+
+/* mspan.remote: slots freed by threads that do not own the span, with their number. */
+#define REMOTE_FULL       ((uint64_t)1 << 63)
+#define REMOTE_ONE        ((uint64_t)1 << 48)
+#define REMOTE_ADDR(w)    ((uintptr_t)((w) & (REMOTE_ONE - 1)))
+#define REMOTE_COUNT(w)   ((uint32_t)(((w) & ~REMOTE_FULL) >> 48))
+#define REMOTE_NEXT(w, p) ((((w) & ~REMOTE_FULL) & ~(REMOTE_ONE - 1)) + REMOTE_ONE + (uintptr_t)(p))
+
+/* First cache line: all that malloc and free touch. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
+ * Structures are recycled but never unmapped, so a stale pointer to one can always be read. */
+struct mspan {
+    struct mcache *fast; /* the owner while its frees need nothing special (no samples), else NO_CACHE */
+    uintptr_t base;
+    uint64_t inverse;  /* class_to_inverse */
+    struct slot *free; /* slots free in this span, last freed first */
+    uintptr_t bump;    /* slots from here to limit were never carved */
+    uintptr_t limit;
+    uint64_t cost;   /* malloc subtracts it from the sample counter: size << COUNT_BITS, less one for the count */
+    uint32_t used;   /* slots allocated; those in `remote` still count */
+    uint32_t nelems; /* of the span; 1 for a large one */
+    /* Second line. */
+    uint64_t remote; /* atomic: see REMOTE_* */
+    struct mcache *owner;
+    struct heap_sample *samples; /* guarded by RANK_SAMPLES; other threads test it only */
+    size_t elem_size;            /* of a large span: all its pages */
+    size_t npages;
+    uint8_t span_class;        /* size class * 2 + noscan */
+    uint8_t state;             /* enum span_state; atomic for threads that do not own it */
+    bool needzero;             /* memory never carved may hold old bytes */
+    bool central;              /* in its mcentral's list; guarded by that lock, atomic for others */
+    bool idle;                 /* empty and kept in the owner's list */
+    bool current;              /* of its owner */
+    struct mspan *next, *prev; /* of the list it is in; free structures: next only */
+};
+_Static_assert(sizeof(struct mspan) == 128, "two cache lines");
+
+struct span_list {
+    struct mspan *head, *tail;
+};
+
+/* Pages cached by a thread: bits of the 64 from base on that are free; they count as allocated in the bitmap. */
+struct pcache {
+    uintptr_t base; /* 0: empty */
+    uint64_t free, scav;
+};
+
+enum { COUNT_BITS = 24, SPAN_STASH = 32 };
+
+/* One thread's cache. Guarded by its thread. Structures are recycled and never unmapped. */
+struct mcache {
+    int64_t sample;                    /* bytes left << COUNT_BITS, plus mallocs since it was set; below 0: sample */
+    struct mspan *fine[FINE_SLOTS];    /* current span for (size + 7) / 8, C ABI classes, scanned */
+    struct mspan *alloc[SPAN_CLASSES]; /* current spans; &empty_span when there is none */
+    struct span_list partial[SPAN_CLASSES];
+    uint64_t sample_armed;   /* bytes that `sample` was set to */
+    int64_t sample_rest;     /* gap beyond it */
+    uint64_t bytes, mallocs; /* small ones before `sample` was set; readers tolerate a racing reset */
+    uint64_t large_bytes, large_mallocs;
+    uint32_t idle_pages; /* in idle spans of `partial` */
+    uint32_t nstash;
+    struct mspan *stash; /* unused span structures */
+    struct pcache pages;
+    struct mcache *next_all;  /* list of all caches; never shrinks */
+    struct mcache *next_free; /* guarded by mheap.cache_lock */
+    bool in_use;              /* has a thread; guarded by mheap.cache_lock */
+};
+
+struct mcentral {
+    struct lock lock;
+    struct span_list partial; /* guarded by lock */
+    uint32_t npartial;        /* atomic hint */
+    uint8_t pad[20];
+};
+
+/* ---- Pages. A run of free pages: how many at the start, the longest, how many at the end. */
+struct summary {
+    uint32_t start, max, end;
+};
+
+struct chunk {
+    uint64_t alloc[CHUNK_WORDS]; /* 1: not free (or never mapped) */
+    uint64_t scav[CHUNK_WORDS];  /* 1: free and given back to the kernel, or never touched */
+};
+
+struct arena {
+    uintptr_t base;
+    size_t mapped_pages; /* grown: Prepared; the rest is Reserved */
+    struct chunk chunks[ARENA_CHUNKS];
+};
+
+/* 16 GiB of address space. The levels below the root: 8, 64, 512 and 4096 (one a chunk) summaries. */
+struct region {
+    uintptr_t base;
+    struct mspan **spans; /* one a page; readable everywhere, writable for arenas that exist */
+    struct region *next;  /* in address order */
+    struct arena *arenas[REGION_ARENAS];
+    struct summary top;
+    struct summary l1[8], l2[64], l3[512], l4[REGION_CHUNKS];
+};
+
+struct mheap {
+    struct lock lock; /* RANK_MHEAP: everything here but what says otherwise */
+    struct region *regions;
+    uintptr_t grow_lo, grow_hi; /* Reserved address space that comes next */
+    struct mspan *free_spans;   /* unused structures */
+    uint64_t mapped_pages;      /* atomic for readers, as the following */
+    uint64_t inuse_pages;       /* of spans */
+    uint64_t released_pages;    /* scavenged and free */
+    uint64_t large_pages;       /* of large spans */
+    uint64_t scavenged_bytes;
+    uint64_t arenas;
+    uint64_t mspan_bytes, mcache_bytes;            /* of metadata */
+    uint64_t dead_bytes, dead_mallocs;             /* of caches given back */
+    uint64_t seen_mallocs, seen_frees, seen_bytes; /* stats.c: what was said last; guarded by cache_lock */
+    bool lazy;                                     /* pages were given back by MADV_FREE: they may hold old bytes */
+    struct lock cache_lock;                        /* RANK_MCACHE */
+    struct mcache *caches, *free_caches;
+    uint32_t ncaches; /* in use */
+    struct mcentral central[SPAN_CLASSES];
+};
+
+extern struct mheap mheap;
+extern struct region *heap_root[ROOT_ENTRIES];
+extern struct mspan empty_span; /* a span without slots: the first malloc of a class fails over to the slow path */
+extern uint64_t heap_key;       /* of encoded links */
+
+/* ---- Look-ups of the fast paths. */
+static inline struct mspan *span_of(uintptr_t p)
+{
+    const struct region *r = heap_root[(p >> REGION_SHIFT) & (ROOT_ENTRIES - 1)];
+    if (__builtin_expect(r == NULL, 0)) return NULL;
+    return __atomic_load_n(&r->spans[(p >> HPAGE_SHIFT) & (REGION_PAGES - 1)], __ATOMIC_ACQUIRE);
+}
+
+/* The key's high bits are neither those of an address nor of text nor all ones, so a word whose high bits
+ * become zero when decoded is a link, or one of 65,536 random words. */
+static inline uint64_t slot_encode(const struct slot *next)
+{
+    return (uintptr_t)next ^ heap_key;
+}
+
+static inline struct slot *slot_decode(uint64_t link)
+{
+    return (struct slot *)(uintptr_t)(link ^ heap_key);
+}
+
+static inline bool slot_looks_free(uint64_t link)
+{
+    return ((link ^ heap_key) >> 48) == 0;
+}
+
+__extension__ typedef unsigned __int128 uint128;
+
+static inline uint32_t span_index(const struct mspan *s, uintptr_t p)
+{
+    return (uint32_t)(((uint128)(p - s->base) * s->inverse) >> 64);
+}
+
+/* p is the start of a slot of the small span s. */
+static inline bool span_slot_start(const struct mspan *s, uintptr_t p)
+{
+    return (p - s->base) * s->inverse < s->inverse;
+}
+
+static inline unsigned span_size_class(const struct mspan *s)
+{
+    return s->span_class >> 1;
+}
+
+static inline bool span_noscan(const struct mspan *s)
+{
+    return s->span_class & 1;
+}
+
+static inline uint64_t class_cost(size_t size)
+{
+    return ((uint64_t)size << COUNT_BITS) - 1;
+}
+
+/* ---- lists.c … all static: lists are doubly linked and short. */
+static inline void list_push_back(struct span_list *l, struct mspan *s)
+{
+    s->next = NULL;
+    s->prev = l->tail;
+    if (l->tail)
+        l->tail->next = s;
+    else
+        l->head = s;
+    l->tail = s;
+}
+
+static inline void list_push_front(struct span_list *l, struct mspan *s)
+{
+    s->prev = NULL;
+    s->next = l->head;
+    if (l->head)
+        l->head->prev = s;
+    else
+        l->tail = s;
+    l->head = s;
+}
+
+static inline void list_remove(struct span_list *l, struct mspan *s)
+{
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        l->head = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    else
+        l->tail = s->prev;
+    s->next = s->prev = NULL;
+}
+
+/* ---- persistent.c */
+void persistent_fork(bool prepare);
+
+/* ---- arena.c, under mheap.lock */
+bool arena_grow(size_t npages); /* makes at least npages more free pages, contiguous ones */
+struct arena *arena_of(uintptr_t p);
+struct region *region_of(uintptr_t p);
+
+/* ---- pagealloc.c, under mheap.lock. Addresses are of pages; 0: none. */
+uintptr_t pages_find(size_t npages);
+/* Marks them allocated; *scavenged: how many had been given back. */
+void pages_take(uintptr_t base, size_t npages, size_t *scavenged);
+void pages_free(uintptr_t base, size_t npages, bool scavenged);
+/* Are the npages at base free? */
+bool pages_are_free(uintptr_t base, size_t npages);
+bool pages_check(void);
+
+/* ---- pagecache.c. The owner's thread; pcache_fill and pcache_flush under mheap.lock. */
+uintptr_t pcache_take(struct pcache *c, size_t npages, size_t *scavenged);
+bool pcache_give(struct pcache *c, uintptr_t base, size_t npages);
+bool pcache_fill(struct pcache *c);
+void pcache_flush(struct pcache *c);
+
+/* ---- span.c. mc: the caller's cache, or NULL. */
+struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, unsigned span_class,
+                       enum span_state state);
+void span_delete(struct mcache *mc, struct mspan *s); /* all its slots are free; nobody else knows it */
+void span_set_pages(const struct mspan *s, size_t from, size_t to, struct mspan *value);
+void stash_flush(struct mcache *mc);
+void usage_add(uint64_t *counter, int64_t pages);
+
+/* ---- mcache.c */
+struct mcache *mcache_get(void); /* of the calling thread, made when needed; NULL: no memory */
+struct mspan *mcache_refill(struct mcache *mc, unsigned span_class); /* a span with a free slot; NULL: no memory */
+void mcache_make_current(struct mcache *mc, struct mspan *s);
+bool span_collect(struct mspan *s); /* by the owner: remote frees become local ones */
+void span_now_empty(struct mcache *mc, struct mspan *s);
+void span_adopt(struct mcache *mc, struct mspan *s);
+void mcache_arm(struct mcache *mc, int64_t bytes);
+size_t mcache_release_idle(struct mcache *mc);
+struct mcache *mcache_borrow(void); /* for threads past their exit: a shared one, locked, as agent_tls.mcache */
+void mcache_return(void);
+
+/* ---- mcentral.c */
+struct mspan *mcentral_pop(struct mcache *mc, unsigned span_class);
+void mcentral_push(struct mspan *s);
+void mcentral_try_free(struct mspan *s, unsigned span_class); /* perhaps its last slot was freed */
+size_t mcentral_sweep(void);                                  /* frees what is empty; pages */
+
+/* ---- large.c */
+void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags);
+void large_free(struct mcache *mc, struct mspan *s, uintptr_t p);
+void *large_realloc(struct mspan *s, size_t size); /* in place or by moving pages; NULL: the caller copies */
+
+/* ---- scavenge.c */
+size_t scavenge_some(size_t max_bytes, bool all);
+
+/* ---- child.c */
+void *child_alloc(size_t size, size_t align);
+size_t child_usable_size(const void *p);
+
+/* ---- check.c: each returns true, or says what is wrong and aborts. */
+bool span_check(const struct mspan *s);
+bool heap_check(void); /* with no other thread in the heap */
+_Noreturn void heap_bad_free(const void *p, const char *why);
+bool slot_is_free(const struct mspan *s, const struct slot *p);
+
+/* ---- alloc.c */
+void *malloc_slow(size_t size, unsigned flags);
+void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
+void free_slow(void *p);
+void free_emptied(struct mspan *s); /* the fast path freed the last slot of a span of the caller's */
+void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requested);
+
+#endif
