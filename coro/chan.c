@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Channels. Model: Go's runtime/chan.go; the rules are those of the Go specification ("Channel types", "Send statements",
+ * "Receive operator", "Close"), and tests/unit/coro_chan.c has one row for each.
+ *
+ * Invariants, with the channel's lock held
+ *   1. Senders and receivers never wait at once (but one select with both cases on an unbuffered channel).
+ *   2. Buffered: senders wait only when the buffer is full, receivers only when it is empty.
+ *   3. Closed: nobody waits.
+ *   4. Waiters are served in the order in which they came. Who is served gets the value by direct hand-off, never has to
+ *      try again.
+ * A value of up to 16 bytes in flight stands in the wait node, a larger one on the stack of the one that waits. The channel is one
+ * block of the heap with its buffer: what is in the buffer is seen by the marker; wait nodes are not. Nothing allocates under the
+ * lock. */
+#include "coro/chan.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { CHAN_MAGIC = 0x6e616863 };
+
+static inline void copy(void *to, const void *from, size_t n)
+{
+    if (n == 8)
+        memcpy(to, from, 8);
+    else if (n == 4)
+        memcpy(to, from, 4);
+    else if (n)
+        memcpy(to, from, n);
+}
+
+/* Where element i of the buffer stands. */
+static inline char *at(struct co_chan *c, size_t i)
+{
+    return c->buffer + i * c->elem_size;
+}
+
+static inline size_t after(const struct co_chan *c, size_t i)
+{
+    return i + 1 == c->cap ? 0 : i + 1;
+}
+
+void chan_check(const struct co_chan *c, const char *caller)
+{
+    if (unlikely(c->magic != CHAN_MAGIC))
+        report_fatal("%s: %p is not a channel, or was freed", caller, (const void *)c);
+}
+
+void waitq_push(struct waitq *q, struct sudog *s)
+{
+    s->next = NULL;
+    s->prev = q->last;
+    if (q->last)
+        q->last->next = s;
+    else
+        q->first = s;
+    q->last = s;
+}
+
+void waitq_remove(struct waitq *q, struct sudog *s)
+{
+    if (s->prev)
+        s->prev->next = s->next;
+    else if (q->first == s)
+        q->first = s->next;
+    else
+        return; /* was taken out by its waker */
+    if (s->next)
+        s->next->prev = s->prev;
+    else
+        q->last = s->prev;
+    s->next = s->prev = NULL;
+}
+
+/* The first waiter that can still be woken. */
+struct sudog *waitq_pop(struct waitq *q)
+{
+    for (;;) {
+        struct sudog *s = q->first;
+        if (!s) return NULL;
+        q->first = s->next;
+        if (s->next)
+            s->next->prev = NULL;
+        else
+            q->last = NULL;
+        s->next = s->prev = NULL;
+        if (unlikely(g_status(s->g) == G_ORPHAN)) continue;
+        if (s->in_select) {
+            uint32_t open = 0;
+            if (!atomic_compare_exchange_strong(&s->g->select_done, &open, 1)) continue; /* another case won */
+        }
+        return s;
+    }
+}
+
+/* s was popped: its g runs on with this outcome. */
+void sudog_wake(struct sudog *s, bool ok)
+{
+    s->ok = ok;
+    s->g->wake = s;
+    sched_ready(s->g);
+}
+
+static struct sudog *prepare(struct g *g, struct co_chan *c)
+{
+    struct sudog *s = &g->wait;
+    *s = (struct sudog){.g = g, .object = c, .kind = SEEP_OBJ_CHAN};
+    return s;
+}
+
+/* ---- the operations with the lock held: true when done; the lock is released then */
+
+bool chan_send_locked(struct co_chan *c, const void *elem)
+{
+    struct sudog *r = waitq_pop(&c->receivers);
+    if (r) {
+        if (r->elem) copy(r->elem, elem, c->elem_size);
+        colock_release(&c->lock);
+        sudog_wake(r, true);
+        return true;
+    }
+    if (c->count == c->cap) return false;
+    copy(at(c, c->send_at), elem, c->elem_size);
+    c->send_at = after(c, c->send_at);
+    c->count++;
+    colock_release(&c->lock);
+    return true;
+}
+
+bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
+{
+    if (c->count) {
+        char *slot = at(c, c->recv_at);
+        if (elem) copy(elem, slot, c->elem_size);
+        c->recv_at = after(c, c->recv_at);
+        struct sudog *s = waitq_pop(&c->senders);
+        if (s) { /* full: the head of the queue goes out, the first sender's value to the tail, the same slot */
+            copy(slot, s->elem, c->elem_size);
+            c->send_at = c->recv_at;
+            colock_release(&c->lock);
+            sudog_wake(s, true);
+        } else {
+            memset(slot, 0, c->elem_size); /* the buffer does not keep alive what was taken out */
+            c->count--;
+            colock_release(&c->lock);
+        }
+        *ok = true;
+        return true;
+    }
+    if (c->closed) {
+        colock_release(&c->lock);
+        if (elem) memset(elem, 0, c->elem_size);
+        *ok = false;
+        return true;
+    }
+    struct sudog *s = waitq_pop(&c->senders);
+    if (!s) return false;
+    if (elem) copy(elem, s->elem, c->elem_size);
+    colock_release(&c->lock);
+    sudog_wake(s, true);
+    *ok = true;
+    return true;
+}
+
+_Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason)
+{
+    g->wait = (struct sudog){.g = g, .kind = SEEP_OBJ_CHAN};
+    g->waits = &g->wait;
+    sched_park(g, POST_NONE, NULL, reason);
+    __builtin_unreachable();
+}
+
+/* ---- public */
+
+CO_EXPORT co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned flags)
+{
+    size_t bytes;
+    if (elem_size > UINT32_MAX || __builtin_mul_overflow(elem_size, cap, &bytes) || bytes > (size_t)1 << 46 ||
+        cap > (size_t)1 << 46) {
+        *co_errno_location() = EINVAL;
+        return NULL;
+    }
+    struct co_chan *c =
+        heap_alloc(sizeof *c + bytes, 0, HEAP_ZERO | (flags & CO_NOSCAN || bytes < sizeof(void *) ? HEAP_NOSCAN : 0));
+    if (!c) return NULL;
+    c->magic = CHAN_MAGIC;
+    c->elem_size = (uint32_t)elem_size;
+    c->cap = cap;
+    return c;
+}
+
+CO_EXPORT co_chan *co_chan_make(size_t elem_size, size_t cap)
+{
+    return co_chan_make_flags(elem_size, cap, 0);
+}
+
+CO_EXPORT void co_chan_free(co_chan *c)
+{
+    if (!c) return;
+    chan_check(c, "co_chan_free");
+    colock_acquire(&c->lock);
+    if (c->receivers.first || c->senders.first)
+        report_fatal("co_chan_free: a coroutine waits on channel %p", (void *)c);
+    c->magic = 0;
+    colock_release(&c->lock);
+    heap_free(c);
+}
+
+CO_EXPORT void co_send(co_chan *c, const void *elem)
+{
+    struct g *g = runtime_parker("co_send");
+    if (unlikely(!c)) chan_park_nil(g, SEEP_WAIT_CHAN_SEND_NIL);
+    chan_check(c, "co_send");
+    colock_acquire(&c->lock);
+    if (unlikely(c->closed)) {
+        colock_release(&c->lock);
+        report_fatal("send on closed channel %p", (void *)c);
+    }
+    if (chan_send_locked(c, elem)) return;
+    struct sudog *s = prepare(g, c);
+    if (likely(c->elem_size <= sizeof s->slot)) {
+        s->elem = s->slot;
+        copy(s->slot, elem, c->elem_size);
+    } else {
+        s->elem = (void *)(uintptr_t)elem;
+    }
+    waitq_push(&c->senders, s);
+    g->waits = s;
+    sched_park(g, POST_UNLOCK, &c->lock, SEEP_WAIT_CHAN_SEND);
+    g->waits = NULL;
+    s->slot[0] = s->slot[1] = 0;
+    if (unlikely(!s->ok))
+        report_fatal("send on closed channel %p (closed while this coroutine waited to send)", (void *)c);
+}
+
+CO_EXPORT bool co_recv(co_chan *c, void *elem)
+{
+    struct g *g = runtime_parker("co_recv");
+    if (unlikely(!c)) chan_park_nil(g, SEEP_WAIT_CHAN_RECV_NIL);
+    chan_check(c, "co_recv");
+    bool ok;
+    colock_acquire(&c->lock);
+    if (chan_recv_locked(c, elem, &ok)) return ok;
+    struct sudog *s = prepare(g, c);
+    size_t size = c->elem_size;
+    bool small = size <= sizeof s->slot;
+    s->elem = small ? s->slot : elem;
+    waitq_push(&c->receivers, s);
+    g->waits = s;
+    sched_park(g, POST_UNLOCK, &c->lock, SEEP_WAIT_CHAN_RECV);
+    g->waits = NULL;
+    if (elem) {
+        if (unlikely(!s->ok))
+            memset(elem, 0, size);
+        else if (small)
+            copy(elem, s->slot, size);
+    }
+    s->slot[0] = s->slot[1] = 0;
+    return s->ok;
+}
+
+CO_EXPORT bool co_try_send(co_chan *c, const void *elem)
+{
+    if (!c) return false;
+    chan_check(c, "co_try_send");
+    colock_acquire(&c->lock);
+    if (unlikely(c->closed)) {
+        colock_release(&c->lock);
+        report_fatal("send on closed channel %p", (void *)c);
+    }
+    if (chan_send_locked(c, elem)) return true;
+    colock_release(&c->lock);
+    return false;
+}
+
+CO_EXPORT bool co_try_recv(co_chan *c, void *elem, bool *ok)
+{
+    bool dummy;
+    if (!c) return false;
+    chan_check(c, "co_try_recv");
+    colock_acquire(&c->lock);
+    if (chan_recv_locked(c, elem, ok ? ok : &dummy)) return true;
+    colock_release(&c->lock);
+    return false;
+}
+
+CO_EXPORT void co_close(co_chan *c)
+{
+    if (!c) report_fatal("close of nil channel");
+    chan_check(c, "co_close");
+    colock_acquire(&c->lock);
+    if (c->closed) {
+        colock_release(&c->lock);
+        report_fatal("close of closed channel %p", (void *)c);
+    }
+    c->closed = true;
+    struct sudog *woken = NULL, **end = &woken;
+    for (int i = 0; i < 2; i++)
+        for (struct sudog *s; (s = waitq_pop(i ? &c->senders : &c->receivers)) != NULL; end = &s->next) *end = s;
+    colock_release(&c->lock);
+    while (woken) {
+        struct sudog *next = woken->next; /* its owner's again once it is awake */
+        woken->next = NULL;
+        sudog_wake(woken, false);
+        woken = next;
+    }
+}
+
+CO_EXPORT size_t co_len(const co_chan *c)
+{
+    if (!c) return 0;
+    chan_check(c, "co_len");
+    return __atomic_load_n(&c->count, __ATOMIC_RELAXED);
+}
+
+CO_EXPORT size_t co_cap(const co_chan *c)
+{
+    if (!c) return 0;
+    chan_check(c, "co_cap");
+    return c->cap;
+}

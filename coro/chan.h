@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What chan.c shares with select.c and sync.c: the channel, wait queues, and the operations under the lock. */
+#ifndef CORO_CHAN_H
+#define CORO_CHAN_H
+
+#include "coro/include/coro.h"
+#include "coro/runtime.h"
+
+struct waitq {
+    struct sudog *first, *last;
+};
+
+struct co_chan {
+    struct colock lock; /* first: sched.c unlocks what is waited for by its address */
+    uint32_t magic;
+    uint32_t elem_size;
+    bool closed;
+    size_t cap, count;
+    size_t send_at, recv_at; /* indices into the buffer */
+    struct waitq receivers, senders;
+    _Alignas(16) char buffer[]; /* cap elements, a ring */
+};
+
+void chan_check(const struct co_chan *c, const char *caller);
+bool chan_send_locked(struct co_chan *c, const void *elem);     /* true: done and unlocked */
+bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok); /* true: done and unlocked */
+_Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason);
+
+void waitq_push(struct waitq *q, struct sudog *s);
+void waitq_remove(struct waitq *q, struct sudog *s);
+struct sudog *waitq_pop(struct waitq *q);
+void sudog_wake(struct sudog *s, bool ok);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the runtime needs of the machine: the switch, the first frame of a stack, and the TLS word that holds the current
+ * coroutine. One context_ARCH.S implements it. A saved context is a pointer to a frame on its own stack; the
+ * frame's layout is known here because provider.c reports its registers and report.c unwinds from it.
+ *
+ * Invariants
+ *   1. A saved frame is 16-byte aligned, and everything live on the stack is at or above it.
+ *   2. Control words of SSE and x87 belong to the coroutine (they are switched where they differ); their sticky exception flags
+ *      belong to the thread. */
+#ifndef CORO_CONTEXT_H
+#define CORO_CONTEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct g;
+
+#if defined(__x86_64__)
+struct context_frame {
+    uint32_t mxcsr;
+    uint16_t x87_cw, unused;
+    uintptr_t r15, r14, r13, r12, rbx, rbp;
+    uintptr_t pc;
+};
+_Static_assert(sizeof(struct context_frame) == 64, "context_x86_64.S pushes this frame");
+
+/* Saves the caller's context in *save and goes on at the saved context `to`. Returns when something switches back, perhaps on
+ * another thread. */
+void context_switch(void **save, void *to);
+
+/* The frame that, switched to, calls entry(a, b) with a fresh stack that ends at top. entry may not return. */
+void *context_make(uintptr_t top, void (*entry)(void *, void *), void *a, void *b);
+
+/* The current coroutine of this thread; NULL on a thread that is none of the runtime's. Read anew each time: a compiler may keep the
+ * address of a thread-local variable over a switch, so C code never names it directly. */
+static inline struct g *context_self(void)
+{
+    struct g *g;
+    __asm__ volatile("movq coro_self@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(g) : : "memory");
+    return g;
+}
+static inline void context_set_self(struct g *g)
+{
+    uintptr_t off;
+    __asm__ volatile("movq coro_self@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)" : "=&r"(off) : "r"(g) : "memory");
+}
+static inline void cpu_relax(void)
+{
+    __asm__ volatile("pause");
+}
+static inline uintptr_t context_sp(void)
+{
+    uintptr_t sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    return sp;
+}
+#else
+#error "coro: no context switch for this machine yet"
+#endif
+
+/* Makes the switch usable on this thread: true. A shadow stack (CET) would not follow it, so one that is on is switched off;
+ * false: it is locked on. */
+bool context_probe(void);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Coroutine descriptors: a table that only grows, free lists of dead ones with their stacks, and the pool of wait nodes.
+ *
+ * Invariants
+ *   1. A descriptor is never moved or given back; `id` tells its lives apart.
+ *   2. Dead ones of the default stack class stand on a p's LIFO list (at most P_MAX), the rest on a global list of their class: warm
+ *      ones first. What stayed warm and unused for a second gives its pages back by halves and is cold.
+ * Locks: the free lists' one, then the stack arena's. Allocates metadata, never from the heap. */
+#include "coro/runtime.h"
+
+#include <errno.h>
+
+enum { CHUNK = 256, MAX_CHUNKS = 1 << 16, P_MAX = 64, SUDOG_CHUNK = 64, SUDOG_MAX = 512, TRIM_MAX = 1024 };
+
+static struct colock lock; /* guards what follows */
+static struct g *chunks[MAX_CHUNKS];
+static _Atomic uint32_t ndescriptors;
+static struct g_list warm[STACK_CLASSES], cold[STACK_CLASSES]; /* LIFO */
+static uint32_t low_warm[STACK_CLASSES];                       /* fewest warm ones since the last trim */
+static struct sudog *free_sudogs;
+static uint64_t last_trim_ns;
+
+static void push_front(struct g_list *l, struct g *g)
+{
+    g->link = l->head;
+    l->head = g;
+    if (!l->tail) l->tail = g;
+    l->n++;
+}
+
+/* With the lock held. */
+static struct g *descriptor(void)
+{
+    uint32_t n = atomic_load_explicit(&ndescriptors, memory_order_relaxed);
+    if (n / CHUNK == MAX_CHUNKS) return NULL;
+    if (n % CHUNK == 0 && !chunks[n / CHUNK]) {
+        chunks[n / CHUNK] = persistent_alloc(CHUNK * sizeof(struct g), 64, OS_META);
+        if (!chunks[n / CHUNK]) return NULL;
+    }
+    struct g *g = &chunks[n / CHUNK][n % CHUNK];
+    return g;
+}
+static void descriptor_publish(void)
+{
+    atomic_fetch_add_explicit(&ndescriptors, 1, memory_order_release);
+}
+
+static COLD struct g *g_new_slow(struct p *p, int cls, int *error)
+{
+    struct g *g = NULL;
+    colock_acquire(&lock);
+    if (p && cls == STACK_DEFAULT)
+        for (int i = 0; i < P_MAX / 2 && warm[cls].n > 1; i++) push_front(&p->free_g, list_pop(&warm[cls]));
+    g = list_pop(&warm[cls]);
+    if (warm[cls].n < low_warm[cls]) low_warm[cls] = warm[cls].n;
+    if (!g) g = list_pop(&cold[cls]);
+    if (!g && (g = descriptor()) != NULL) {
+        if (stack_alloc(cls, &g->stack_lo, &g->stack_hi)) {
+            g->cls = (uint8_t)cls;
+            descriptor_publish();
+        } else {
+            g = NULL;
+        }
+    }
+    colock_release(&lock);
+    if (!g) *error = -ENOMEM;
+    return g;
+}
+
+struct g *g_new(size_t stack_limit, int *error)
+{
+    struct g *self = context_self();
+    struct p *p = self && self->m ? self->m->p : NULL;
+    int cls = STACK_DEFAULT;
+    if (unlikely(stack_limit != 0) && (cls = stack_class(stack_limit)) < 0) {
+        *error = -EINVAL;
+        return NULL;
+    }
+    if (likely(p && p->free_g.head && cls == STACK_DEFAULT)) return list_pop(&p->free_g);
+    return g_new_slow(p, cls, error);
+}
+
+static COLD void free_slow(struct p *p, struct g *g)
+{
+    colock_acquire(&lock);
+    push_front(&warm[g->cls], g);
+    if (p && g->cls == STACK_DEFAULT)
+        for (int i = 0; i < P_MAX / 2 && p->free_g.head; i++) push_front(&warm[STACK_DEFAULT], list_pop(&p->free_g));
+    colock_release(&lock);
+}
+
+void g_free(struct p *p, struct g *g)
+{
+    g->name = NULL;
+    if (unlikely(g->cls == STACK_CLASSES)) return; /* main's stack is its thread's */
+    if (likely(p && g->cls == STACK_DEFAULT && p->free_g.n < P_MAX))
+        push_front(&p->free_g, g);
+    else
+        free_slow(p, g);
+}
+
+struct g *g_new_main(uintptr_t lo, uintptr_t hi)
+{
+    colock_acquire(&lock);
+    struct g *g = descriptor();
+    if (g) {
+        g->stack_lo = lo;
+        g->stack_hi = hi;
+        g->cls = STACK_CLASSES;
+        descriptor_publish();
+    }
+    colock_release(&lock);
+    return g;
+}
+
+uint64_t g_next_id(struct p *p)
+{
+    enum { BATCH = 16 };
+    if (!p) return atomic_fetch_add(&sched.next_id, 1);
+    if (p->next_id == p->end_id) {
+        p->next_id = atomic_fetch_add(&sched.next_id, BATCH);
+        p->end_id = p->next_id + BATCH;
+    }
+    return p->next_id++;
+}
+
+int g_each(int (*fn)(void *arg, struct g *g), void *arg)
+{
+    uint32_t n = atomic_load_explicit(&ndescriptors, memory_order_acquire);
+    for (uint32_t i = 0; i < n; i++) {
+        int stop = fn(arg, &chunks[i / CHUNK][i % CHUNK]);
+        if (stop) return stop;
+    }
+    return 0;
+}
+
+struct find {
+    uintptr_t addr;
+    struct g *found;
+};
+static int find_one(void *arg, struct g *g)
+{
+    struct find *f = arg;
+    if (f->addr < g->stack_lo || f->addr >= g->stack_hi) return 0;
+    f->found = g;
+    return 1;
+}
+struct g *g_by_stack(uintptr_t addr)
+{
+    struct find f = {addr, NULL};
+    g_each(find_one, &f);
+    return f.found;
+}
+
+/* By sysmon, about once a tick. */
+void g_trim_tick(uint64_t now_ns)
+{
+    if (now_ns - last_trim_ns < 1000000000u) return;
+    last_trim_ns = now_ns;
+    for (int cls = 0; cls < STACK_CLASSES; cls++) {
+        if (!warm[cls].n) continue; /* a glance; the lock makes it sure */
+        struct g *batch[64];
+        colock_acquire(&lock);
+        uint32_t want = low_warm[cls] - low_warm[cls] / 2;
+        low_warm[cls] = warm[cls].n;
+        colock_release(&lock);
+        if (want > TRIM_MAX) want = TRIM_MAX;
+        while (want) {
+            unsigned n = 0;
+            colock_acquire(&lock);
+            while (n < 64 && n < want && warm[cls].n) batch[n++] = list_pop(&warm[cls]);
+            colock_release(&lock);
+            if (!n) break;
+            stack_release_pages(batch, n);
+            want -= n;
+            colock_acquire(&lock);
+            for (unsigned i = 0; i < n; i++) push_front(&cold[cls], batch[i]);
+            colock_release(&lock);
+        }
+    }
+}
+
+struct sudog *sudog_get(struct p *p)
+{
+    if (unlikely(!p->free_sudog)) {
+        colock_acquire(&lock);
+        for (int i = 0; i < SUDOG_CHUNK && free_sudogs; i++) {
+            struct sudog *s = free_sudogs;
+            free_sudogs = s->more;
+            sudog_put(p, s);
+        }
+        colock_release(&lock);
+        if (!p->free_sudog) {
+            struct sudog *block = persistent_alloc(SUDOG_CHUNK * sizeof(struct sudog), 16, OS_META);
+            if (!block) return NULL;
+            for (int i = 0; i < SUDOG_CHUNK; i++) sudog_put(p, &block[i]);
+        }
+    }
+    struct sudog *s = p->free_sudog;
+    p->free_sudog = s->more;
+    p->free_sudogs--;
+    return s;
+}
+
+void sudog_put(struct p *p, struct sudog *s)
+{
+    s->elem = s->object = NULL;
+    s->slot[0] = s->slot[1] = 0;
+    s->more = p->free_sudog;
+    p->free_sudog = s;
+    if (likely(++p->free_sudogs < SUDOG_MAX)) return;
+    colock_acquire(&lock);
+    while (p->free_sudogs > SUDOG_MAX / 2) {
+        struct sudog *t = p->free_sudog;
+        p->free_sudog = t->more;
+        p->free_sudogs--;
+        t->more = free_sudogs;
+        free_sudogs = t;
+    }
+    colock_release(&lock);
+}
+
+static int orphan(void *self, struct g *g)
+{
+    if (g != self && g_status(g) != G_DEAD) g_set_status(g, G_ORPHAN);
+    return 0;
+}
+
+/* Only self goes on here. Lists that another thread may have been changing are dropped with what they hold. */
+void g_fork_child(struct g *self)
+{
+    lock = (struct colock){0};
+    for (int c = 0; c < STACK_CLASSES; c++) warm[c] = cold[c] = (struct g_list){0};
+    free_sudogs = NULL;
+    g_each(orphan, self);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Coroutines for C: goroutines, channels and select, on a few OS threads. Link with -lseep.
+ *
+ * main() is the first coroutine: nothing has to be started, and a program that never calls a co_ function pays
+ * nothing. Coroutines are multiplexed on CORO_MAXPROCS threads (environment; default: the CPUs online) and may go on
+ * on another thread after every call that can block; main() too. When main() returns, the process exits.
+ *
+ * Who may call. Functions marked [parks] need a coroutine: main() or something started by co_go(). All others may be
+ * called from any thread. None is async-signal-safe. None may be called while a pthread mutex is held that another
+ * coroutine of the same thread wants: the thread would wait for itself.
+ *
+ * Errors. Functions returning int give 0 or a negative errno, except the I/O functions, which are like their namesakes
+ * in POSIX: -1 and errno. Misuse that Go answers with a panic (send on a closed channel, close of a nil channel, a
+ * negative waitgroup, unlock of an unlocked mutex) is reported on standard error with the stack and ends the process
+ * with exit status 2. */
+#ifndef SEEP_CORO_H
+#define SEEP_CORO_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* errno belongs to the OS thread, and compilers assume that its address is the same all through a function. A coroutine
+ * that resumed on another thread would then read the wrong one, so here errno is a call that is made each time. The value
+ * itself follows the coroutine. Include this header wherever errno is used after a call that can park. */
+int *co_errno_location(void);
+#undef errno
+#define errno (*co_errno_location())
+
+/* ---- Coroutines. */
+typedef void co_fn(void *arg);
+
+struct co_attr {
+    size_t stack_limit_bytes; /* 0: 256 KiB. Rounded up to 64 KiB, 256 KiB, 1, 8, 64 MiB or 1 GiB, guard included */
+    const char *name;         /* NULL, or a string that outlives the coroutine */
+};
+
+/* Starts fn(arg) as a coroutine. 0, -ENOMEM, -EAGAIN (no thread could be created), or -EINVAL (limit over 1 GiB). */
+int co_go(co_fn *fn, void *arg);
+int co_go_attr(const struct co_attr *attr, co_fn *fn, void *arg);
+
+void co_yield_now(void); /* [parks] lets the others run */
+#ifndef __cpp_impl_coroutine
+static inline void co_yield (void) /* the same; this name is a keyword in C++20 */
+{
+    co_yield_now();
+}
+#endif
+void co_sleep_ns(uint64_t ns); /* [parks] at least that long */
+/* [parks] Ends the calling coroutine. In main(): the others go on, and the process ends by their exit() or by the deadlock
+ * report. */
+#ifdef __cplusplus
+[[noreturn]]
+#else
+_Noreturn
+#endif
+void co_exit(void);
+
+/* Runs fn(arg) here, in this coroutine, while its processor is lent to the others: for calls that block the thread (files,
+ * getaddrinfo, a foreign library). fn may not call a function that parks. [parks] */
+void co_blocking(co_fn *fn, void *arg);
+
+uint64_t co_self_id(void);          /* id of the calling coroutine, from 1 (main, when it came first); 0 outside */
+const char *co_name(void);          /* its name; NULL: none */
+void co_set_name(const char *name); /* the string must outlive the coroutine */
+unsigned co_maxprocs(void);         /* processors: coroutines that run at the same time */
+uint64_t co_count(void);            /* coroutines alive, main included */
+
+/* ---- Channels. A channel is one block of the heap; free it with co_chan_free(). NULL is Go's nil channel: sending and
+ * receiving block for ever, try forms never succeed, closing is misuse. Elements are copied. */
+typedef struct co_chan co_chan;
+
+#define CO_NOSCAN 1u /* elements hold no pointers: the leak marker need not look into the buffer */
+
+/* cap 0: unbuffered. NULL with errno EINVAL (size out of range) or ENOMEM. */
+co_chan *co_chan_make(size_t elem_size, size_t cap);
+co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned flags);
+#define co_make(T, cap) co_chan_make(sizeof(T), (cap))
+/* Gives the memory back. Misuse while a coroutine waits on it. NULL is fine. */
+void co_chan_free(co_chan *ch);
+
+void co_send(co_chan *ch, const void *elem); /* [parks] */
+/* [parks] True: *elem is a sent value. False: the channel is closed and drained, *elem is cleared. elem may be NULL. */
+bool co_recv(co_chan *ch, void *elem);
+void co_close(co_chan *ch);
+bool co_try_send(co_chan *ch, const void *elem); /* false: would block */
+/* False: would block. True: as co_recv, with its result in *ok (ok may be NULL). */
+bool co_try_recv(co_chan *ch, void *elem, bool *ok);
+size_t co_len(const co_chan *ch); /* elements queued; 0 for NULL */
+size_t co_cap(const co_chan *ch);
+
+/* ---- Select. */
+enum co_case_kind { CO_SEND, CO_RECV };
+struct co_case {
+    co_chan *ch; /* NULL: this case is never ready */
+    enum co_case_kind kind;
+    void *elem; /* CO_SEND: the value to send; CO_RECV: where to put it, may be NULL */
+    bool ok;    /* CO_RECV, out: as the result of co_recv */
+};
+/* Waits until one case can go on, does it, and returns its index; among several that are ready the choice is random.
+ * No case: blocks for ever. [parks] */
+size_t co_select(struct co_case *cases, size_t n);
+/* The same without waiting: -1 when no case is ready (Go's default). */
+long co_try_select(struct co_case *cases, size_t n);
+
+/* ---- Waitgroup and mutex. Zeroed memory is a valid, unused one. Not to be copied or freed while in use. */
+typedef struct co_waitgroup {
+    uint32_t lock;
+    uint32_t waiters;
+    int64_t count;
+    void *first, *last;
+} co_waitgroup;
+void co_wg_add(co_waitgroup *wg, int64_t delta);
+void co_wg_done(co_waitgroup *wg);
+void co_wg_wait(co_waitgroup *wg); /* [parks] until the count is 0 */
+
+typedef struct co_mutex {
+    uint32_t lock;
+    uint32_t state;
+    void *first, *last;
+} co_mutex;
+void co_mutex_lock(co_mutex *m); /* [parks] */
+bool co_mutex_try_lock(co_mutex *m);
+void co_mutex_unlock(co_mutex *m); /* by any coroutine */
+
+/* ---- I/O that parks the coroutine and not the thread. As read, write, accept4(…, SOCK_NONBLOCK | SOCK_CLOEXEC) and connect, but a
+ * write to a socket that nobody reads gives EPIPE and no signal, and
+ * a descriptor that is not a connected socket is made non-blocking and stays so. Not for regular files (they never would block: use
+ * co_blocking). Before close(), no coroutine may be waiting for the descriptor: use shutdown() to wake those. [parks] */
+ssize_t co_read(int fd, void *buf, size_t n);
+ssize_t co_write(int fd, const void *buf, size_t n); /* all of it, unless there is an error */
+int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen);
+int co_connect(int fd, const struct sockaddr *addr, socklen_t addrlen);
+
+/* Writes every coroutine's state and stack to fd, identical stacks grouped. Coroutines that run meanwhile are listed without
+ * their stack. */
+void co_dump(int fd);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * read, write, accept and connect that park the coroutine. Each tries at once and waits in the poller on EAGAIN.
+ * Sockets are asked not to block by MSG_DONTWAIT, everything else is made non-blocking. errno is written after the last
+ * wait, on the thread that the coroutine is on by then. */
+#include "coro/runtime.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "coro/include/coro.h"
+#include "coro/poll.h"
+
+static int fail(int err)
+{
+    errno = err;
+    return -1;
+}
+
+/* Makes fd non-blocking; a negative errno. */
+static int no_block(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return -errno;
+    if (flags & O_NONBLOCK) return 0;
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+static ssize_t try_read(struct pollfd_entry *e, int fd, void *buf, size_t n)
+{
+    if (!e->plain) {
+        ssize_t r = recv(fd, buf, n, MSG_DONTWAIT);
+        if (r >= 0 || errno != ENOTSOCK) return r < 0 ? -errno : r;
+        e->plain = true;
+    }
+    int err = no_block(fd);
+    if (err) return err;
+    ssize_t r = read(fd, buf, n);
+    return r < 0 ? -errno : r;
+}
+
+static ssize_t try_write(struct pollfd_entry *e, int fd, const void *buf, size_t n)
+{
+    if (!e->plain) {
+        ssize_t r = send(fd, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (r >= 0 || errno != ENOTSOCK) return r < 0 ? -errno : r;
+        e->plain = true;
+    }
+    int err = no_block(fd);
+    if (err) return err;
+    ssize_t r = write(fd, buf, n);
+    return r < 0 ? -errno : r;
+}
+
+CO_EXPORT ssize_t co_read(int fd, void *buf, size_t n)
+{
+    struct pollfd_entry *e = poll_entry(fd);
+    if (!e) return fail(EBADF);
+    for (;;) {
+        ssize_t r = try_read(e, fd, buf, n);
+        if (r >= 0) return r;
+        int err = r == -EAGAIN ? poll_wait(fd, false, "co_read") : (int)r;
+        if (err && err != -EINTR) return fail(-err);
+    }
+}
+
+CO_EXPORT ssize_t co_write(int fd, const void *buf, size_t n)
+{
+    struct pollfd_entry *e = poll_entry(fd);
+    if (!e) return fail(EBADF);
+    size_t done = 0;
+    do {
+        ssize_t r = try_write(e, fd, (const char *)buf + done, n - done);
+        if (r >= 0) {
+            done += (size_t)r;
+            continue;
+        }
+        int err = r == -EAGAIN ? poll_wait(fd, true, "co_write") : (int)r;
+        if (err && err != -EINTR) return fail(-err);
+    } while (done < n);
+    return (ssize_t)done;
+}
+
+CO_EXPORT int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
+{
+    for (;;) {
+        int err = no_block(fd);
+        if (err) return fail(-err);
+        int s = accept4(fd, addr, addrlen, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (s >= 0) return s;
+        err = errno == EAGAIN ? poll_wait(fd, false, "co_accept") : -errno;
+        if (err && err != -EINTR && err != -ECONNABORTED) return fail(-err);
+    }
+}
+
+CO_EXPORT int co_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
+{
+    int err = no_block(fd);
+    if (err) return fail(-err);
+    for (;;) { /* EAGAIN: a Unix socket whose listener has a full queue, which the kernel gives no event for */
+        if (connect(fd, addr, addrlen) == 0) return 0;
+        if (errno != EAGAIN) break;
+        co_sleep_ns(1000000);
+    }
+    if (errno != EINPROGRESS && errno != EINTR) return -1;
+    err = poll_wait(fd, true, "co_connect");
+    if (err) return fail(-err);
+    socklen_t len = sizeof err;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) return -1;
+    return err ? fail(err) : 0;
+}

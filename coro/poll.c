@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The poller: coroutines that wait for a descriptor, over epoll. A wait arms the descriptor for one event (EPOLLONESHOT) by
+ * EPOLL_CTL_MOD, or ADD when the kernel does not know it: one system call a wait, and a descriptor number that was closed and
+ * used again needs no notice from anybody.
+ *
+ * Invariants
+ *   1. poll_waiters counts the coroutines in the lists of all entries; nobody needs to look into epoll at 0.
+ *   2. An entry's lock is held from queueing a waiter until its registers are saved.
+ *   3. A wake-up is a hint: the waiter tries its operation again.
+ * Locks: the entry's (an object lock). Entries are metadata, made at a descriptor's first wait.
+ *
+ * Tried and dropped: edge-triggered registration once for each descriptor, as Go does (a plain close() of it would go unseen). */
+#include "coro/runtime.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "coro/include/coro.h"
+#include "coro/poll.h"
+
+enum { CHUNK = 1024, MAX_CHUNKS = 1024, EVENTS = 128 };
+
+_Atomic uint32_t poll_waiters;
+static struct pollfd_entry *_Atomic chunks[MAX_CHUNKS];
+static struct colock lock; /* making the poller, and chunks */
+static _Atomic int epoll_fd = -1, break_fd = -1;
+static _Atomic bool breaking;
+
+bool poll_init(void)
+{
+    if (likely(atomic_load(&epoll_fd) >= 0)) return true;
+    colock_acquire(&lock);
+    if (atomic_load(&epoll_fd) < 0) {
+        int ep = epoll_create1(EPOLL_CLOEXEC), ev = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        struct epoll_event e = {.events = EPOLLIN, .data.u64 = UINT64_MAX};
+        if (ep >= 0 && ev >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, ev, &e) == 0) {
+            atomic_store(&break_fd, ev);
+            atomic_store(&epoll_fd, ep);
+        } else {
+            if (ep >= 0) close(ep);
+            if (ev >= 0) close(ev);
+        }
+    }
+    colock_release(&lock);
+    return atomic_load(&epoll_fd) >= 0;
+}
+
+struct pollfd_entry *poll_entry(int fd)
+{
+    if (fd < 0 || fd >= CHUNK * MAX_CHUNKS) return NULL;
+    struct pollfd_entry *c = atomic_load_explicit(&chunks[fd / CHUNK], memory_order_acquire);
+    if (unlikely(!c)) {
+        colock_acquire(&lock);
+        c = atomic_load(&chunks[fd / CHUNK]);
+        if (!c) c = persistent_alloc(CHUNK * sizeof *c, 64, OS_META);
+        atomic_store(&chunks[fd / CHUNK], c);
+        colock_release(&lock);
+        if (!c) return NULL;
+    }
+    return &c[fd % CHUNK];
+}
+
+/* With the entry's lock held: asks for what its waiters want. 0 or a negative errno. */
+static int arm(struct pollfd_entry *e, int fd)
+{
+    struct epoll_event ev = {.events = EPOLLONESHOT, .data.u64 = (uint64_t)fd};
+    if (e->readers.n) ev.events |= EPOLLIN | EPOLLRDHUP;
+    if (e->writers.n) ev.events |= EPOLLOUT;
+    int ep = atomic_load(&epoll_fd);
+    if (epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev) == 0) return 0;
+    if (errno == ENOENT && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0) return 0;
+    return -errno;
+}
+
+/* Waits until fd may be readable (or writable). 0, or a negative errno. */
+int poll_wait(int fd, bool write, const char *caller)
+{
+    struct g *g = runtime_parker(caller);
+    struct pollfd_entry *e = poll_entry(fd);
+    if (!e) return fd < 0 ? -EBADF : -ENOMEM;
+    if (!poll_init()) return -EMFILE;
+    colock_acquire(&e->lock);
+    struct g_list *l = write ? &e->writers : &e->readers;
+    struct g_list before = *l;
+    list_push(l, g);
+    int err = arm(e, fd);
+    if (err) {
+        *l = before;
+        if (before.tail) before.tail->link = NULL;
+        colock_release(&e->lock);
+        return err == -EPERM ? 0 : err; /* EPERM: a file that can't be polled is always ready */
+    }
+    sysmon_start();
+    atomic_fetch_add(&poll_waiters, 1);
+    if (!atomic_load(&sched.polling)) m_wake_one();
+    sched_park(g, POST_UNLOCK, &e->lock, SEEP_WAIT_IO);
+    return 0;
+}
+
+static void move(struct g_list *to, struct g_list *from)
+{
+    uint32_t n = from->n;
+    for (struct g *g; (g = list_pop(from)) != NULL;) list_push(to, g);
+    atomic_fetch_sub(&poll_waiters, n);
+}
+
+/* The program closed our descriptors: all waiters try again and arm a new poller. */
+static COLD void lost(struct g_list *out)
+{
+    atomic_store(&epoll_fd, -1);
+    for (int c = 0; c < MAX_CHUNKS; c++) {
+        struct pollfd_entry *chunk = atomic_load(&chunks[c]);
+        for (int i = 0; chunk && i < CHUNK; i++) {
+            colock_acquire(&chunk[i].lock);
+            move(out, &chunk[i].readers);
+            move(out, &chunk[i].writers);
+            colock_release(&chunk[i].lock);
+        }
+    }
+}
+
+static int wait_events(struct epoll_event *ev, int64_t timeout_ns)
+{
+    static _Atomic bool coarse;
+    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    if (timeout_ns > 0 && !atomic_load(&coarse)) {
+        long n = syscall(SYS_epoll_pwait2, atomic_load(&epoll_fd), ev, EVENTS, &ts, NULL, 0);
+        if (n >= 0 || errno != ENOSYS) return n < 0 ? -errno : (int)n;
+        atomic_store(&coarse, true);
+    }
+    int64_t ms = timeout_ns <= 0 ? timeout_ns : (timeout_ns + 999999) / 1000000;
+    int n = epoll_wait(atomic_load(&epoll_fd), ev, EVENTS, ms > INT32_MAX ? INT32_MAX : (int)ms);
+    return n < 0 ? -errno : n;
+}
+
+/* Adds those whose descriptor is ready to out. timeout_ns < 0: waits for ever. */
+bool poll_ready(struct g_list *out, int64_t timeout_ns)
+{
+    struct epoll_event ev[EVENTS];
+    if (!poll_init()) return false;
+    int n = wait_events(ev, timeout_ns);
+    if (n == -EBADF || n == -EINVAL) lost(out);
+    for (int i = 0; i < n; i++) {
+        if (ev[i].data.u64 == UINT64_MAX) {
+            uint64_t count;
+            if (timeout_ns == 0) continue; /* meant for the one that sleeps */
+            atomic_store(&breaking, false);
+            if (read(atomic_load(&break_fd), &count, sizeof count) < 0) continue;
+            continue;
+        }
+        int fd = (int)ev[i].data.u64;
+        struct pollfd_entry *e = poll_entry(fd);
+        colock_acquire(&e->lock);
+        if (ev[i].events & ~(uint32_t)EPOLLOUT) move(out, &e->readers);
+        if (ev[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) move(out, &e->writers);
+        if ((e->readers.n || e->writers.n) && arm(e, fd) != 0) {
+            move(out, &e->readers);
+            move(out, &e->writers);
+        }
+        colock_release(&e->lock);
+    }
+    return out->n > 0;
+}
+
+void poll_break(void)
+{
+    uint64_t one = 1;
+    if (atomic_exchange(&breaking, true)) return;
+    if (write(atomic_load(&break_fd), &one, sizeof one) < 0) atomic_store(&breaking, false);
+}
+
+/* The epoll instance is shared with the parent and knows its descriptors: the child makes its own. */
+void poll_fork_child(void)
+{
+    lock = (struct colock){0};
+    if (atomic_load(&epoll_fd) >= 0) {
+        close(atomic_load(&epoll_fd));
+        close(atomic_load(&break_fd));
+    }
+    atomic_store(&epoll_fd, -1);
+    atomic_store(&break_fd, -1);
+    atomic_store(&breaking, false);
+    atomic_store(&poll_waiters, 0);
+    for (int c = 0; c < MAX_CHUNKS; c++) {
+        struct pollfd_entry *chunk = atomic_load(&chunks[c]);
+        for (int i = 0; chunk && i < CHUNK; i++) chunk[i] = (struct pollfd_entry){0};
+    }
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Coroutines as tasks (contract/task.h): what a snapshot learns of each.
+ *
+ * Invariants
+ *   1. Everything here reads only, takes no lock, and may run in the snapshot's child or in a stopped world.
+ *   2. A coroutine that is on an m, coming or going, is reported as running with an unknown sp: its thread knows it, or its
+ *      whole stack counts. Only one whose registers are saved is reported with them.
+ *   3. Values in flight: small ones stand in wait nodes and are reported as registers; larger ones on the stack of the one
+ *      that waits; the argument of a coroutine not yet started in its first frame. So there are no other roots.
+ * blocked_since_ns comes from the coarse clock: it is right to about 10 ms, early rather than late. cpu_ns is sampled by sysmon: right on
+ * average, in steps of its tick (20 µs to 10 ms). */
+#include "coro/runtime.h"
+
+#include "agent/profile/profile.h"
+#include "agent/snapshot/snapshot.h"
+
+enum { MAX_WAITS = 1024 };
+
+static const struct context_frame *frame_of(const struct g *g)
+{
+    return g->sp;
+}
+
+/* Is g on a thread now, or on its way to or from one? */
+static bool on_thread(const struct g *g)
+{
+    for (struct m *m = atomic_load(&sched.all_m); m; m = m->all_link)
+        if (atomic_load(&m->curg) == g || atomic_load(&m->prev) == g) return true;
+    return false;
+}
+
+unsigned g_pcs(const struct g *g, uintptr_t *pcs, unsigned max)
+{
+    const struct context_frame *f = frame_of(g);
+    struct unwind_regs r = {.pc = f->pc,
+                            .sp = (uintptr_t)(f + 1),
+                            .fp = f->rbp,
+                            .rbx = f->rbx,
+                            .r12 = f->r12,
+                            .r13 = f->r13,
+                            .r14 = f->r14,
+                            .r15 = f->r15,
+                            .complete = true};
+    return unwind_stopped(&r, g->stack_lo, g->stack_hi, NULL, pcs, max);
+}
+
+static void add_reg(struct seep_task *t, uintptr_t v)
+{
+    if (v && t->nregs < SEEP_TASK_REGS) t->regs[t->nregs++] = v;
+}
+
+static void add_saved(struct seep_task *t, const struct g *g)
+{
+    const struct context_frame *f = frame_of(g);
+    t->sp = (uintptr_t)(f + 1);
+    t->pc = f->pc;
+    t->fp = f->rbp;
+    uintptr_t saved[] = {f->rbx, f->rbp, f->r12, f->r13, f->r14, f->r15};
+    for (unsigned i = 0; i < sizeof saved / sizeof *saved; i++) add_reg(t, saved[i]);
+}
+
+static struct seep_wait waits[MAX_WAITS]; /* of one task at a time: single threaded */
+
+static void add_waits(struct seep_task *t, const struct g *g)
+{
+    t->waits = waits;
+    for (const struct sudog *s = g->waits; s && t->nwaits < MAX_WAITS; s = s->more)
+        waits[t->nwaits++] = (struct seep_wait){(uintptr_t)s->object, (enum seep_object_kind)s->kind};
+    if (t->nwaits == MAX_WAITS) t->wakeable = true; /* not all are known: no verdict */
+}
+
+struct walk {
+    seep_task_fn *fn;
+    void *arg;
+};
+
+static int one(void *arg, struct g *g)
+{
+    const struct walk *w = arg;
+    enum g_status s = g_status(g);
+    if (s == G_DEAD || s == G_ORPHAN || !g->id) return 0;
+    struct seep_task t = {.id = g->id,
+                          .name = g->name,
+                          .stack_lo = g->stack_lo,
+                          .stack_hi = g->stack_hi,
+                          .committed_bytes = os_page_size(), /* at least: its top page */
+                          .create_stack = g->create_stack,
+                          .schedules = g->schedules,
+                          .cpu_ns = g->cpu_ns};
+    if (g->cls == STACK_CLASSES) t.committed_bytes = 0; /* its thread's stack, accounted there */
+    if (s == G_SYSCALL) {
+        t.state = SEEP_TASK_SYSCALL;
+        t.wait_reason = SEEP_WAIT_SYSCALL;
+        t.blocked_since_ns = g->blocked_ns;
+    } else if (s == G_RUNNING || on_thread(g)) {
+        t.state = SEEP_TASK_RUNNING;
+    } else {
+        t.state = s == G_WAITING ? SEEP_TASK_WAITING : SEEP_TASK_RUNNABLE;
+        add_saved(&t, g);
+    }
+    if (t.state == SEEP_TASK_WAITING) {
+        t.wait_reason = (enum seep_wait_reason)g->reason;
+        t.blocked_since_ns = g->blocked_ns;
+        t.wakeable = g->reason == SEEP_WAIT_SLEEP || g->reason == SEEP_WAIT_IO;
+        if (!t.wakeable) add_waits(&t, g);
+    }
+    if (g->waits)
+        for (const struct sudog *n = g->waits; n; n = n->more) {
+            add_reg(&t, n->slot[0]);
+            add_reg(&t, n->slot[1]);
+        }
+    return w->fn(w->arg, &t);
+}
+
+static int iterate(void *ctx, seep_task_fn *fn, void *arg)
+{
+    (void)ctx;
+    struct walk w = {fn, arg};
+    return g_each(one, &w);
+}
+
+struct range_call {
+    seep_range_fn *fn;
+    void *arg;
+};
+static int main_stack(void *arg, struct g *g)
+{
+    const struct range_call *c = arg;
+    if (g->cls != STACK_CLASSES || g_status(g) == G_DEAD || g_status(g) == G_ORPHAN) return 0;
+    int stop = c->fn(c->arg, g->stack_lo, g->stack_hi);
+    return stop ? stop : 0;
+}
+
+static int stacks(void *ctx, seep_range_fn *fn, void *arg)
+{
+    (void)ctx;
+    int stop = stack_ranges(fn, arg);
+    struct range_call c = {fn, arg};
+    return stop ? stop : g_each(main_stack, &c);
+}
+
+static size_t stack_sys(void *ctx, size_t *inuse)
+{
+    (void)ctx;
+    *inuse = (size_t)atomic_load(&sched.live) * os_page_size();
+    return stack_sys_bytes();
+}
+
+static const struct seep_task_provider provider = {
+    .version = SEEP_TASK_PROVIDER_VERSION,
+    .name = "coro",
+    .iterate = iterate,
+    .stacks = stacks,
+    .stack_sys = stack_sys,
+};
+
+void provider_init(void)
+{
+    provider_register(&provider);
+}

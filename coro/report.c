@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the runtime says when a program can't go on, and co_dump(): misuse, deadlock, stack overflow.
+ *
+ *     seep: fatal: send on closed channel 0x7f…
+ *     coroutine 7 "reader" [running]:
+ *         serve_one+0x41 (/srv/jobd+0x24f1)
+ *         created by
+ *         main+0x118 (/srv/jobd+0x2211)
+ *
+ * Misuse and deadlock end the process by _exit(2): the state of the program is not to be trusted with its exit handlers, and its
+ * stdio buffers are not written, as after abort(). An overflow dies by SIGSEGV after its report, or goes to the handler
+ * that the program had installed before.
+ *
+ * Reports of other coroutines read stacks that may be in motion: a coroutine that ran meanwhile is listed without frames. The
+ * overflow report runs in a signal handler on the alternate stack: no lock of libc but the loader's, taken by dladdr(). */
+#include "coro/runtime.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "agent/profile/profile.h"
+#include "agent/util/critical.h"
+#include "coro/include/coro.h"
+#include "coro/report.h"
+
+enum { DEPTH = 48, MAX_GROUPS = 128 };
+
+static const char *const reasons[SEEP_WAIT_COUNT] = {
+#define WAIT_REASON(id, text, proof) [SEEP_WAIT_##id] = (text),
+#include "agent/contract/wait_reasons.def"
+#undef WAIT_REASON
+};
+
+static void say(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(int fd, const char *fmt, ...)
+{
+    char line[640];
+    va_list ap;
+    va_start(ap, fmt);
+    size_t n = fmt_vstring(line, sizeof line, fmt, ap);
+    va_end(ap);
+    for (size_t at = 0; at < n;) {
+        long w = os_write(fd, line + at, n - at);
+        if (w <= 0) return;
+        at += (size_t)w;
+    }
+}
+
+static void say_frames(int fd, const uintptr_t *pcs, unsigned n, bool first_exact)
+{
+    for (unsigned i = 0; i < n && i < DEPTH; i++) {
+        Dl_info in;
+        uintptr_t pc = pcs[i], at = pc - (i > 0 || !first_exact); /* a return address may be past its function */
+        char name[160];
+        uintptr_t offset;
+        if (!dladdr((void *)at, &in) || !in.dli_fname) {
+            say(fd, "    0x%lx\n", (unsigned long)pc);
+            continue;
+        }
+        uintptr_t base = (uintptr_t)in.dli_fbase;
+        if (report_symbol(in.dli_fname, base, at, name, sizeof name, &offset))
+            say(fd, "    %s+0x%lx (%s+0x%lx)\n", name, (unsigned long)(pc - offset), in.dli_fname,
+                (unsigned long)(at - base));
+        else
+            say(fd, "    %s+0x%lx\n", in.dli_fname, (unsigned long)(at - base));
+    }
+    if (n > DEPTH) say(fd, "    … %u more\n", n - DEPTH);
+}
+
+static void say_created(int fd, uint32_t stack)
+{
+    const uintptr_t *pcs;
+    unsigned n = stack ? stack_get(stack, &pcs, NULL) : 0;
+    if (!n) return;
+    say(fd, "  created by\n");
+    say_frames(fd, pcs, n, false);
+}
+
+static void say_title(int fd, const struct g *g, const char *state, uint64_t since_ns)
+{
+    uint64_t seconds = since_ns ? (os_mono_ns() - since_ns) / 1000000000 : 0;
+    say(fd, "coroutine %llu%s%s%s [%s", (unsigned long long)g->id, g->name ? " \"" : "", g->name ? g->name : "",
+        g->name ? "\"" : "", state);
+    if (seconds >= 120)
+        say(fd, ", %llu minutes", (unsigned long long)(seconds / 60));
+    else if (seconds)
+        say(fd, ", %llu s", (unsigned long long)seconds);
+    say(fd, "]:\n");
+}
+
+/* ---- all coroutines, grouped */
+
+struct group {
+    uint64_t hash;
+    const struct g *first;
+    uint64_t n, since_ns;
+    const char *state;
+    uint32_t create_stack;
+    unsigned depth;
+    uintptr_t pcs[DEPTH];
+};
+struct groups {
+    unsigned n;
+    uint64_t beyond; /* coroutines that found no room */
+    const struct g *self;
+    struct group group[MAX_GROUPS];
+};
+
+static int collect(void *arg, struct g *g)
+{
+    struct groups *all = arg;
+    enum g_status s = g_status(g);
+    if (s == G_DEAD || s == G_ORPHAN || !g->id || g == all->self) return 0;
+    struct group one = {.first = g, .n = 1, .create_stack = g->create_stack};
+    uint64_t schedules = g->schedules;
+    one.state = s == G_RUNNING ? "running" : s == G_RUNNABLE ? "runnable" : reasons[g->reason];
+    if (s == G_WAITING || s == G_RUNNABLE) {
+        one.depth = g_pcs(g, one.pcs, DEPTH);
+        if (g->schedules != schedules || g_status(g) != s) one.depth = 0, one.state = "running";
+    }
+    one.since_ns = s == G_WAITING || s == G_SYSCALL ? g->blocked_ns : 0;
+    uint64_t h = one.create_stack * 0x9e3779b97f4a7c15ull ^ (uintptr_t)one.state;
+    for (unsigned i = 0; i < one.depth; i++) h = (h ^ one.pcs[i]) * 0x100000001b3ull;
+    one.hash = h;
+    for (unsigned i = 0; i < all->n; i++) {
+        struct group *o = &all->group[i];
+        if (o->hash != h) continue;
+        o->n++;
+        if (one.since_ns && one.since_ns < o->since_ns) o->since_ns = one.since_ns;
+        return 0;
+    }
+    if (all->n < MAX_GROUPS)
+        all->group[all->n++] = one;
+    else
+        all->beyond++;
+    return 0;
+}
+
+static void say_others(int fd, const struct g *self)
+{
+    struct groups *all = os_alloc(sizeof *all, OS_OTHER);
+    if (!all) return;
+    all->self = self;
+    g_each(collect, all);
+    for (unsigned i = 0; i < all->n; i++) {
+        const struct group *o = &all->group[i];
+        say(fd, "\n");
+        if (o->n > 1) say(fd, "%llu coroutines like this:\n", (unsigned long long)o->n);
+        say_title(fd, o->first, o->state, o->since_ns);
+        say_frames(fd, o->pcs, o->depth, false);
+        say_created(fd, o->create_stack);
+    }
+    if (all->beyond) say(fd, "\n… and %llu more, of other kinds\n", (unsigned long long)all->beyond);
+    os_free(all, sizeof *all);
+}
+
+static void say_self(int fd, const struct g *g)
+{
+    uintptr_t pcs[DEPTH];
+    agent_enter();
+    unsigned n = unwind_here(pcs, DEPTH, 0);
+    agent_leave();
+    if (g && !g->is_g0)
+        say_title(fd, g, "running", 0);
+    else
+        say(fd, "thread %d:\n", os_gettid());
+    say_frames(fd, pcs, n, false);
+    if (g && !g->is_g0) say_created(fd, g->create_stack);
+}
+
+CO_EXPORT void co_dump(int fd)
+{
+    struct g *g = runtime_self();
+    say_self(fd, g);
+    say_others(fd, g);
+}
+
+/* ---- the ends */
+
+_Noreturn void report_fatal(const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    fmt_vstring(text, sizeof text, fmt, ap);
+    va_end(ap);
+    say(2, "seep: fatal: %s\n\n", text);
+    say_self(2, context_self());
+    _exit(2);
+}
+
+_Noreturn void report_deadlock(void)
+{
+    say(2, "seep: fatal: deadlock: every coroutine is asleep and nothing can wake one\n");
+    say_others(2, NULL);
+    _exit(2);
+}
+
+static struct sigaction program_handler;
+
+static void say_overflow(struct g *g, uintptr_t addr, const ucontext_t *uc)
+{
+    const greg_t *r = uc->uc_mcontext.gregs;
+    say(2,
+        "seep: fatal: stack overflow: coroutine %llu%s%s%s reached the limit of its stack (%llu KiB) at %p; "
+        "a larger limit is set by co_go_attr()\n\n",
+        (unsigned long long)g->id, g->name ? " \"" : "", g->name ? g->name : "", g->name ? "\"" : "",
+        (unsigned long long)((g->stack_hi - g->stack_lo + 65535) / 65536 * 64), (void *)addr);
+    struct unwind_regs regs = {.pc = (uintptr_t)r[REG_RIP],
+                               .sp = (uintptr_t)r[REG_RSP],
+                               .fp = (uintptr_t)r[REG_RBP],
+                               .rbx = (uintptr_t)r[REG_RBX],
+                               .r12 = (uintptr_t)r[REG_R12],
+                               .r13 = (uintptr_t)r[REG_R13],
+                               .r14 = (uintptr_t)r[REG_R14],
+                               .r15 = (uintptr_t)r[REG_R15],
+                               .complete = true};
+    uintptr_t pcs[DEPTH + 1];
+    /* sp may be inside the guard by less than a frame: what is read of the stack is above. */
+    unsigned n = unwind_stopped(&regs, g->stack_lo, g->stack_hi, NULL, pcs, DEPTH + 1);
+    say_title(2, g, "running", 0);
+    say_frames(2, pcs, n, true);
+    say_created(2, g->create_stack);
+}
+
+static void on_fault(int sig, siginfo_t *si, void *ctx)
+{
+    uintptr_t addr = (uintptr_t)si->si_addr, slot;
+    static _Atomic bool reported;
+    if (si->si_code > 0 && stack_guard_at(addr, &slot)) {
+        struct g *self = context_self();
+        struct g *g = g_by_stack(slot);
+        if (g && g == self && !atomic_exchange(&reported, true)) say_overflow(g, addr, ctx);
+    }
+    if (program_handler.sa_flags & SA_SIGINFO) {
+        program_handler.sa_sigaction(sig, si, ctx);
+    } else if (program_handler.sa_handler != SIG_DFL && program_handler.sa_handler != SIG_IGN) {
+        program_handler.sa_handler(sig);
+    } else {
+        signal(SIGSEGV, SIG_DFL);
+        if (si->si_code <= 0) raise(SIGSEGV); /* sent, not caused: it would not come again */
+    }
+}
+
+void report_install(void)
+{
+    struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGSEGV, &sa, &program_handler);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of coro/ call of each other. In the order of a coroutine's life: init, spawn, schedule, wait, die. */
+#ifndef CORO_RUNTIME_H
+#define CORO_RUNTIME_H
+
+#include "agent/heap/heap.h"
+#include "agent/os/os.h"
+#include "agent/util/log.h"
+#include "coro/types.h"
+
+/* ---- init.c */
+struct g *runtime_enter(void); /* first call on a thread: makes main() a coroutine; NULL on foreign threads */
+struct g *runtime_need_g(const char *caller); /* the current coroutine, or a fatal report */
+bool runtime_foreign_threads(void);           /* threads that are not the runtime's and could wake a coroutine */
+
+/* The current coroutine; the runtime is started when need be. NULL: a thread that isn't the runtime's. */
+static inline struct g *runtime_self(void)
+{
+    struct g *g = context_self();
+    return likely(g != NULL) ? g : runtime_enter();
+}
+/* A coroutine that is allowed to park. */
+static inline struct g *runtime_parker(const char *caller)
+{
+    struct g *g = context_self();
+    if (unlikely(!g || !g->m->p)) g = runtime_need_g(caller);
+    return g;
+}
+
+/* ---- g.c: descriptors. */
+struct g *g_new(size_t stack_limit, int *error); /* dead, with a stack */
+void g_free(struct p *p, struct g *g);           /* by the code that runs after it */
+struct g *g_new_main(uintptr_t lo, uintptr_t hi);
+uint64_t g_next_id(struct p *p);
+int g_each(int (*fn)(void *arg, struct g *g), void *arg); /* every descriptor ever made, dead ones too */
+void g_trim_tick(uint64_t now_ns);                        /* sysmon: gives pages of idle stacks back */
+void g_fork_child(struct g *self);
+struct sudog *sudog_get(struct p *p); /* NULL: no memory */
+void sudog_put(struct p *p, struct sudog *s);
+struct g *g_by_stack(uintptr_t addr);
+
+/* ---- stack.c: the arena. */
+enum { STACK_CLASSES = 6, STACK_DEFAULT = 1 };
+int stack_class(size_t limit); /* -1: too large */
+bool stack_alloc(int cls, uintptr_t *lo, uintptr_t *hi);
+void stack_release_pages(struct g *const *gs, unsigned n); /* contents of dead coroutines' stacks */
+bool stack_guard_at(uintptr_t addr, uintptr_t *slot_lo);   /* is it in a guard? */
+int stack_ranges(seep_range_fn *fn, void *arg);
+size_t stack_sys_bytes(void);
+extern bool stack_canaries; /* the kernel gives no guards: check words instead */
+void stack_check(struct g *g);
+void stack_fork_child(void);
+
+/* ---- runq.c */
+bool runq_put(struct p *p, struct g *g); /* at the tail; half goes to the global queue when full */
+void runq_put_next(struct p *p, struct g *g);
+struct g *runq_get(struct p *p);
+struct g *runq_steal(struct p *p, struct p *from, bool take_next);
+bool runq_empty(struct p *p);
+void global_put(struct g *g);
+void global_put_list(struct g_list *l);
+struct g *global_get(struct p *p, bool batch); /* with sched.lock held */
+void list_push(struct g_list *l, struct g *g);
+struct g *list_pop(struct g_list *l);
+
+/* ---- sched.c */
+void sched_arrive(void); /* first thing on a stack after a switch */
+void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reason reason);
+void sched_ready(struct g *g); /* it runs soon, after the running one */
+void sched_yield_to_others(struct g *g);
+_Noreturn void sched_exit(struct g *g);
+_Noreturn void sched_loop(void *m, void *unused); /* g0's life */
+
+/* ---- m.c: threads. */
+void m_wake_one(void); /* there may be work for an idle p */
+bool m_start(struct p *p, bool spinning);
+void m_stop(struct m *m); /* sleeps without a p; comes back with one */
+void m_acquire(struct m *m, struct p *p);
+struct p *m_release(struct m *m);
+struct p *p_idle_get(void); /* with sched.lock held */
+void p_idle_put(struct p *p);
+void p_handoff(struct p *p);
+void m_setup_signals(struct m *m);
+void m_finish_blocking(struct m *m, struct g *g); /* POST_BLOCKING */
+void p_wake_for_timer(uint64_t when_ns);
+int sysmon_start(void);
+
+/* ---- timer.c */
+void timer_add(struct p *p, struct timer *t, uint64_t when_ns, void (*fire)(struct timer *));
+bool timer_remove(struct timer *t);
+bool timer_run(struct p *p, uint64_t now_ns); /* true: something fired */
+uint64_t timer_first(void);                   /* of all; 0: none */
+void timer_fork_child(struct p *p);
+int timer_each(int (*fn)(void *arg, struct timer *t), void *arg);
+
+/* ---- poll.c */
+extern _Atomic uint32_t poll_waiters;
+int poll_wait(int fd, bool write, const char *caller);
+bool poll_ready(struct g_list *out, int64_t timeout_ns); /* false: interrupted or nothing */
+bool poll_init(void);
+void poll_break(void);
+void poll_fork_child(void);
+
+/* ---- site.c: creation stacks. */
+uint32_t site_here(struct m *m, uintptr_t ra, uintptr_t cfa);
+
+/* ---- report.c */
+_Noreturn void report_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void report_deadlock(void);
+void report_install(void); /* the overflow report */
+
+/* ---- provider.c */
+void provider_init(void);
+unsigned g_pcs(const struct g *g, uintptr_t *pcs, unsigned max); /* of one that does not run */
+
+static inline enum g_status g_status(const struct g *g)
+{
+    return (enum g_status)atomic_load_explicit(&((struct g *)(uintptr_t)g)->status, memory_order_relaxed);
+}
+static inline void g_set_status(struct g *g, enum g_status s)
+{
+    atomic_store_explicit(&g->status, (uint8_t)s, memory_order_relaxed);
+}
+
+#endif

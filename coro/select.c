@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Select, after Go's runtime/select.go:
+ *   1. lock all channels of the cases, in the order of their addresses;
+ *   2. try the cases in random order; one that can go on, does;
+ *   3. else queue a wait node on every channel, and park (the locks are released after the switch);
+ *   4. woken by the one that won g->select_done: lock all again, take the other nodes out.
+ *
+ * Invariants
+ *   1. The list of wait nodes stands in the order of locking, equal channels side by side (unlock_all() in sched.c).
+ *   2. A node of a select may be dequeued by a waker that lost: then it is in no queue, and waitq_remove() sees that.
+ * Allocates for more than SMALL cases, from the heap, before any lock is taken. */
+#include "coro/chan.h"
+
+enum { SMALL = 16 };
+
+static uint32_t rng_below(struct m *m, uint32_t n)
+{
+    m->rng ^= m->rng << 13;
+    m->rng ^= m->rng >> 17;
+    m->rng ^= m->rng << 5;
+    return (uint32_t)((uint64_t)m->rng * n >> 32);
+}
+
+struct order {
+    uint32_t *poll, *lock; /* indices of the cases whose channel is not nil */
+    uint32_t n;
+};
+
+static void lock_all(const struct co_case *cases, const struct order *o)
+{
+    const co_chan *last = NULL;
+    for (uint32_t i = 0; i < o->n; i++) {
+        co_chan *c = cases[o->lock[i]].ch;
+        if (c != last) colock_acquire(&c->lock);
+        last = c;
+    }
+}
+
+static void unlock_but(const struct co_case *cases, const struct order *o, const co_chan *done)
+{
+    const co_chan *last = done;
+    for (uint32_t i = o->n; i-- > 0;) {
+        co_chan *c = cases[o->lock[i]].ch;
+        if (c != last && c != done) colock_release(&c->lock);
+        last = c;
+    }
+}
+
+/* A shuffle, and a sort by address (Shell's: no recursion, no memory). */
+static void make_order(struct m *m, const struct co_case *cases, size_t n, struct order *o)
+{
+    o->n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!cases[i].ch) continue;
+        chan_check(cases[i].ch, "co_select");
+        uint32_t k = rng_below(m, o->n + 1);
+        o->poll[o->n] = o->poll[k];
+        o->poll[k] = i;
+        o->lock[o->n++] = i;
+    }
+    for (uint32_t gap = o->n / 2; gap; gap /= 2)
+        for (uint32_t i = gap; i < o->n; i++) {
+            uint32_t x = o->lock[i], k = i;
+            for (; k >= gap && (uintptr_t)cases[o->lock[k - gap]].ch > (uintptr_t)cases[x].ch; k -= gap)
+                o->lock[k] = o->lock[k - gap];
+            o->lock[k] = x;
+        }
+}
+
+static bool attempt(struct co_case *c)
+{
+    if (c->kind == CO_RECV) return chan_recv_locked(c->ch, c->elem, &c->ok);
+    if (c->ch->closed) report_fatal("send on closed channel %p (in a select)", (void *)c->ch);
+    return chan_send_locked(c->ch, c->elem);
+}
+
+static void enqueue(struct g *g, struct co_case *cases, const struct order *o)
+{
+    struct sudog **end = &g->waits;
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct co_case *c = &cases[o->lock[i]];
+        struct sudog *s = sudog_get(g->m->p);
+        if (!s) report_fatal("no memory for a select of %u cases", o->n);
+        *s = (struct sudog){.g = g, .object = c->ch, .kind = SEEP_OBJ_CHAN, .in_select = true, .index = o->lock[i]};
+        bool small = c->ch->elem_size <= sizeof s->slot;
+        s->elem = small ? s->slot : c->elem;
+        if (c->kind == CO_SEND && small) __builtin_memcpy(s->slot, c->elem, c->ch->elem_size);
+        waitq_push(c->kind == CO_SEND ? &c->ch->senders : &c->ch->receivers, s);
+        *end = s;
+        end = &s->more;
+    }
+}
+
+/* The others leave their queues; the winner's outcome goes to its case. */
+static uint32_t dequeue(struct g *g, struct co_case *cases)
+{
+    struct sudog *won = g->wake;
+    uint32_t index = won->index;
+    struct co_case *c = &cases[index];
+    size_t size = c->ch->elem_size;
+    if (c->kind == CO_RECV) {
+        c->ok = won->ok;
+        if (c->elem && !won->ok)
+            __builtin_memset(c->elem, 0, size);
+        else if (c->elem && size <= sizeof won->slot)
+            __builtin_memcpy(c->elem, won->slot, size);
+    } else {
+        c->ok = won->ok;
+    }
+    struct sudog *next;
+    for (struct sudog *s = g->waits; s; s = next) {
+        next = s->more;
+        if (s == won) continue;
+        const struct co_case *k = &cases[s->index];
+        waitq_remove(k->kind == CO_SEND ? &k->ch->senders : &k->ch->receivers, s);
+    }
+    return index;
+}
+
+static long do_select(struct g *g, struct co_case *cases, size_t n, bool block, struct order *o)
+{
+    make_order(g->m, cases, n, o);
+    lock_all(cases, o);
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct co_case *c = &cases[o->poll[i]];
+        const co_chan *ch = c->ch;
+        if (!attempt(c)) continue;
+        unlock_but(cases, o, ch);
+        return (long)o->poll[i];
+    }
+    if (!block) {
+        unlock_but(cases, o, NULL);
+        return -1;
+    }
+    if (o->n == 0) { /* nil channels only */
+        g->wait = (struct sudog){.g = g, .kind = SEEP_OBJ_CHAN};
+        g->waits = n ? &g->wait : NULL;
+        sched_park(g, POST_NONE, NULL, n ? SEEP_WAIT_SELECT : SEEP_WAIT_SELECT_EMPTY);
+        __builtin_unreachable();
+    }
+    atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
+    enqueue(g, cases, o);
+    sched_park(g, POST_UNLOCK_ALL, g->waits, SEEP_WAIT_SELECT);
+
+    lock_all(cases, o);
+    uint32_t index = dequeue(g, cases);
+    struct sudog *list = g->waits;
+    g->waits = NULL;
+    bool closed_send = cases[index].kind == CO_SEND && !cases[index].ok;
+    unlock_but(cases, o, NULL);
+    struct p *p = g->m->p;
+    for (struct sudog *next; list; list = next) {
+        next = list->more;
+        sudog_put(p, list);
+    }
+    if (closed_send) report_fatal("send on closed channel %p (closed while a select waited)", (void *)cases[index].ch);
+    return (long)index;
+}
+
+static long select_any(struct co_case *cases, size_t n, bool block, const char *caller)
+{
+    struct g *g = runtime_parker(caller);
+    if (n > UINT16_MAX) report_fatal("%s: %zu cases, at most 65535 are possible", caller, n);
+    uint32_t poll[SMALL], lock[SMALL];
+    struct order o = {poll, lock, 0};
+    if (n <= SMALL) return do_select(g, cases, n, block, &o);
+    uint32_t *mem = heap_alloc(2 * n * sizeof *mem, 0, HEAP_NOSCAN);
+    if (!mem) report_fatal("no memory for a select of %zu cases", n);
+    o = (struct order){mem, mem + n, 0};
+    long r = do_select(g, cases, n, block, &o);
+    heap_free(mem);
+    return r;
+}
+
+CO_EXPORT size_t co_select(struct co_case *cases, size_t n)
+{
+    return (size_t)select_any(cases, n, true, "co_select");
+}
+
+CO_EXPORT long co_try_select(struct co_case *cases, size_t n)
+{
+    return select_any(cases, n, false, "co_try_select");
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A coroutine's beginning and end, and what it can ask about itself. co_go() takes a dead descriptor with its stack (g.c), writes
+ * the first frame, and puts it next in the queue; the end gives it back.
+ *
+ * Invariant: the argument of a coroutine that has not started stands in its first frame, in the live part of its stack. */
+#include "coro/runtime.h"
+
+#include "coro/include/coro.h"
+
+_Static_assert(sizeof(co_fn *) == sizeof(void *), "passed in a register of the first frame");
+
+static void coroutine_main(void *fn, void *arg)
+{
+    sched_arrive();
+    ((co_fn *)(uintptr_t)fn)(arg);
+    sched_exit(context_self());
+}
+
+static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, uintptr_t ra, uintptr_t cfa)
+{
+    struct g *self = runtime_self();
+    sysmon_start();
+    int err = 0;
+    struct g *g = g_new(limit, &err);
+    if (unlikely(!g)) return err;
+    struct m *m = self ? self->m : NULL;
+    struct p *p = m ? m->p : NULL;
+    g->id = g_next_id(p);
+    g->name = name;
+    g->schedules = g->cpu_ns = 0;
+    g->blocked_ns = 0;
+    g->reason = SEEP_WAIT_NONE;
+    g->waits = NULL;
+    g->create_stack = site_here(m, ra, cfa);
+    if (unlikely(stack_canaries)) stack_check(g);
+    g->sp = context_make(g->stack_hi, coroutine_main, (void *)(uintptr_t)fn, arg);
+    atomic_fetch_add_explicit(&sched.live, 1, memory_order_relaxed);
+    sched_ready(g);
+    return 0;
+}
+
+CO_EXPORT __attribute__((noinline)) int co_go(co_fn *fn, void *arg)
+{
+    return spawn(0, NULL, fn, arg, (uintptr_t)__builtin_return_address(0), (uintptr_t)__builtin_frame_address(0) + 16);
+}
+
+CO_EXPORT __attribute__((noinline)) int co_go_attr(const struct co_attr *attr, co_fn *fn, void *arg)
+{
+    return spawn(attr ? attr->stack_limit_bytes : 0, attr ? attr->name : NULL, fn, arg,
+                 (uintptr_t)__builtin_return_address(0), (uintptr_t)__builtin_frame_address(0) + 16);
+}
+
+CO_EXPORT void co_exit(void)
+{
+    sched_exit(runtime_parker("co_exit"));
+}
+
+CO_EXPORT void co_yield_now(void)
+{
+    sched_yield_to_others(runtime_parker("co_yield"));
+}
+
+CO_EXPORT uint64_t co_self_id(void)
+{
+    struct g *g = runtime_self();
+    return g ? g->id : 0;
+}
+
+CO_EXPORT const char *co_name(void)
+{
+    struct g *g = runtime_self();
+    return g ? g->name : NULL;
+}
+
+CO_EXPORT void co_set_name(const char *name)
+{
+    struct g *g = runtime_self();
+    if (g) g->name = name;
+}
