@@ -8,6 +8,7 @@
 #ifndef SEEP_SNAPSHOT_H
 #define SEEP_SNAPSHOT_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,7 +41,9 @@ struct stopped_thread {
     bool captured; /* registers are known; false: it did not answer in time, sp is from the kernel or 0 */
     bool is_agent; /* the agent's own thread: no root, not a task */
     struct unwind_regs regs;
-    uintptr_t all_regs[24]; /* every general register, then what fits of others: roots */
+    bool in_syscall; /* it waits in a system call */
+    uintptr_t
+        all_regs[64]; /* every general register, then what vector registers hold of pointers into the heap: roots */
     unsigned nregs;
     uintptr_t stack_lo, stack_hi;       /* 0, 0 when unknown */
     uintptr_t tls;                      /* thread pointer */
@@ -66,9 +69,31 @@ int snapshot_request(const struct snapshot_request *req, struct snapshot_result 
 void snapshot_post(enum snapshot_trigger trigger); /* async-signal-safe: asks and does not wait */
 int snapshot_take(const struct snapshot_request *req, struct snapshot_result *out); /* on the agent's thread */
 
-/* ---- Stopping (snapshot/stop.c), on the agent's thread. */
+/* ---- Requests around fork, for entry/fork.c. */
+void requests_fork_prepare(void);
+void requests_fork_parent(void);
+void requests_fork_child(void);
+/* Runs what was asked for; on the agent's thread. */
+void snapshot_run_requests(void);
+bool snapshot_requested(void);
+uint32_t snapshot_seq(void); /* of the last snapshot begun */
+
+/* ---- Stopping (snapshot/stop.c). The caller is the agent's thread, or a thread of the program that takes a snapshot
+ * itself (exit of a forked child that has no agent thread): that one is among the threads returned. */
 int stop_world(const struct stopped_thread **threads, unsigned *n, unsigned *missed);
 void resume_world(void);
+void stop_fork_child(void);
+void stop_handler(int sig, siginfo_t *info, void *uctx);
+/* From a handler of the agent: the system call that it interrupted, if one, is to be continued by its wrapper. */
+void stop_note_interrupted(const void *uctx);
+
+/* ---- Forking (snapshot/fork.c). The gate is held from the stop to the clone, and by fork(). Waited for outside of critical
+ * sections. */
+void snapshot_gate_enter(void);
+void snapshot_gate_leave(void);
+void snapshot_fork_child(void); /* in a child of the program's fork() */
+/* In the snapshot's child: how long the program stood still. Waits for the parent to tell. */
+uint64_t snapshot_job_pause(const struct snapshot_job *job);
 
 /* ---- Providers (snapshot/providers.c). */
 int provider_register(const struct seep_task_provider *p);
