@@ -38,6 +38,7 @@ void *child_alloc(size_t size)
     if (size > CHUNK / 4) {
         void *p = os_alloc(size, OS_OTHER);
         if (!p) child_fail(-ENOMEM, "no memory for the analysis (%zu bytes)", size);
+        if (size >= 2 * CHUNK) os_huge(p, size, true);
         return p;
     }
     if ((size_t)(arena.end - arena.p) < size) {

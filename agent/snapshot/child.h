@@ -49,7 +49,7 @@ struct child_vec {
 void *child_vec_add(struct child_vec *v, size_t item_size); /* zeroed */
 
 /* ---- mark.c: spans, mark bits, the marker */
-struct span_rec { /* 32 bytes: what the marker's inner loop needs */
+struct span_rec {
     uintptr_t base;
     uint32_t magic; /* ceil(2^32 / elem): slot = offset * magic >> 32; 0: one large object */
     uint32_t nelems;
@@ -58,6 +58,12 @@ struct span_rec { /* 32 bytes: what the marker's inner loop needs */
     uint32_t npages;
     uint32_t noscan;
 };
+/* What the inner loop needs of a span stands in the entry of each of its pages, and in a small table of shapes that
+ * stays in the first-level cache: kind << 48 | page within the span << 32 | first mark word; 0: no span. */
+struct span_kind {
+    uint32_t elem, magic, nelems, noscan;
+};
+enum { SPAN_KINDS = 1024, SPAN_KIND_LARGE = 1 };
 
 /* 64 slots. One cache line holds two of them. */
 struct mark_word {
@@ -81,7 +87,10 @@ enum { MARK_QUEUE = 64 };
 struct marker {
     uintptr_t heap_lo; /* aligned to 64 MiB */
     size_t heap_len;
-    uint32_t **pages; /* 64 MiB each → 8192 span indices + 1 */
+    uint64_t **pages;    /* 64 MiB each → 8192 page entries */
+    uint32_t **span_ids; /* the same → index into spans[] */
+    struct span_kind kinds[SPAN_KINDS];
+    uint32_t nkinds;
     struct span_rec *spans;
     struct mspan **mspans;
     uint32_t nspans;
@@ -92,7 +101,11 @@ struct marker {
     size_t sp, stack_room;
     /* pointers found and not yet looked at; their lines are being fetched */
     struct {
-        uint32_t span, index; /* index: bit 31 set for a pointer that is not to the start */
+        uintptr_t base;
+        uint32_t word;
+        uint16_t kind;
+        uint8_t bit;
+        bool interior;
     } queue[MARK_QUEUE];
     unsigned head, count;
     /* watch: count what is marked, and call hit() for each object whose `extra` bit is set */

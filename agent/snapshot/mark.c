@@ -29,7 +29,6 @@
 #define PAGE_SHIFT_SEEP 13
 #define ARENA_SHIFT     26
 #define ARENA_PAGES     (1u << (ARENA_SHIFT - PAGE_SHIFT_SEEP))
-#define NOT_START       0x80000000u
 #define PIECE_BYTES     2048
 
 /* ---- spans */
@@ -67,11 +66,23 @@ static void free_bits(struct marker *m, uint32_t span)
     }
 }
 
+static uint64_t kind_of(struct marker *m, const struct span_rec *r)
+{
+    struct span_kind k = {r->elem, r->magic, r->nelems, r->noscan};
+    if (!r->elem) return SPAN_KIND_LARGE;
+    for (uint32_t i = SPAN_KIND_LARGE + 1; i < m->nkinds; i++)
+        if (memcmp(&m->kinds[i], &k, sizeof k) == 0) return i;
+    if (m->nkinds == SPAN_KINDS) child_fail(-EFAULT, "more shapes of spans than there are size classes");
+    m->kinds[m->nkinds] = k;
+    return m->nkinds++;
+}
+
 static int add_span(void *arg, const struct heap_span_info *s)
 {
     struct collect *c = arg;
     struct marker *m = c->m;
-    if (c->n >= m->nspans || s->nelems > 4096) child_fail(-EFAULT, "span %p has changed while it was walked", (void *)s->span);
+    if (c->n >= m->nspans || s->nelems > 4096)
+        child_fail(-EFAULT, "span %p has changed while it was walked", (void *)s->span);
     uint32_t id = c->n++;
     struct span_rec *r = &m->spans[id];
     r->base = s->base;
@@ -87,11 +98,15 @@ static int add_span(void *arg, const struct heap_span_info *s)
     }
     m->mspans[id] = s->span;
     c->words += (r->nelems + 63) / 64;
+    uint64_t kind = kind_of(m, r);
     for (size_t i = 0; i < s->npages; i++) {
-        size_t page = ((s->base - m->heap_lo) >> PAGE_SHIFT_SEEP) + i;
-        uint32_t **arena = &m->pages[page / ARENA_PAGES];
-        if (!*arena) *arena = child_alloc(ARENA_PAGES * sizeof(uint32_t));
-        (*arena)[page % ARENA_PAGES] = id + 1;
+        size_t page = ((s->base - m->heap_lo) >> PAGE_SHIFT_SEEP) + i, arena = page / ARENA_PAGES;
+        if (!m->pages[arena]) {
+            m->pages[arena] = child_alloc(ARENA_PAGES * sizeof **m->pages);
+            m->span_ids[arena] = child_alloc(ARENA_PAGES * sizeof **m->span_ids);
+        }
+        m->pages[arena][page % ARENA_PAGES] = kind << 48 | (uint64_t)(i & 0xffff) << 32 | r->words;
+        m->span_ids[arena][page % ARENA_PAGES] = id;
     }
     free_bits(m, id);
     return 0;
@@ -110,7 +125,9 @@ void mark_collect(struct marker *m)
     m->heap_len = c.hi - m->heap_lo;
     m->nspans = c.n;
     m->nwords = c.words;
+    m->nkinds = SPAN_KIND_LARGE + 1;
     m->pages = child_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->pages);
+    m->span_ids = child_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->span_ids);
     m->spans = child_alloc(c.n * sizeof *m->spans);
     m->mspans = child_alloc(c.n * sizeof *m->mspans);
     m->words = child_alloc(c.words * sizeof *m->words);
@@ -121,25 +138,19 @@ void mark_collect(struct marker *m)
 
 /* ---- pointers */
 
-static inline bool lookup(const struct marker *m, uintptr_t off, uint32_t *id)
+static inline uint64_t page_entry(const struct marker *m, uintptr_t off)
 {
-    const uint32_t *arena = m->pages[off >> ARENA_SHIFT];
-    if (!arena) return false;
-    *id = arena[(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)] - 1;
-    return *id != UINT32_MAX;
-}
-
-static inline uint32_t slot_of(const struct span_rec *s, uintptr_t off)
-{
-    return (uint32_t)(((uint64_t)(uint32_t)off * s->magic) >> 32);
+    const uint64_t *arena = m->pages[off >> ARENA_SHIFT];
+    return arena ? arena[(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)] : 0;
 }
 
 bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o)
 {
-    uint32_t id;
-    if (p - m->heap_lo >= m->heap_len || !lookup(m, p - m->heap_lo, &id)) return false;
+    uintptr_t off = p - m->heap_lo;
+    if (off >= m->heap_len || !page_entry(m, off)) return false;
+    uint32_t id = m->span_ids[off >> ARENA_SHIFT][(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
     const struct span_rec *s = &m->spans[id];
-    uint32_t i = slot_of(s, p - s->base);
+    uint32_t i = (uint32_t)((uint64_t)(uint32_t)(p - s->base) * s->magic >> 32);
     if (i >= s->nelems) return false;
     *o = (struct object_ref){id, i};
     return true;
@@ -157,23 +168,27 @@ static void push_range(struct marker *m, uintptr_t lo, uintptr_t hi)
     m->stack[m->sp++] = (struct mark_range){lo, hi};
 }
 
-static void mark_one(struct marker *m, uint32_t id, uint32_t index, bool interior, bool watch)
+static void tell(struct marker *m, uintptr_t base, bool watched)
 {
-    const struct span_rec *s = &m->spans[id];
-    struct mark_word *w = &m->words[s->words + (index >> 6)];
-    uint64_t bit = 1ull << (index & 63);
-    if (w->mark & bit) {
-        if (!interior) w->start |= bit;
-        return;
-    }
+    struct object_ref o;
+    if (!mark_resolve(m, base, &o)) return;
+    m->marked_objects++;
+    m->marked_bytes += span_elem(&m->spans[o.span]);
+    if (watched) m->hit(m->hit_arg, o);
+}
+
+/* Large objects and ends of blocks: not in a hurry. */
+static void mark_object(struct marker *m, struct object_ref o, bool interior, bool watch)
+{
+    const struct span_rec *s = &m->spans[o.span];
+    struct mark_word *w = mark_word_of(m, o);
+    uint64_t bit = 1ull << (o.index & 63);
+    bool old = w->mark & bit;
     w->mark |= bit;
     if (!interior) w->start |= bit;
-    uintptr_t base = s->base + (uintptr_t)index * s->elem;
-    if (watch) {
-        m->marked_objects++;
-        m->marked_bytes += span_elem(s);
-        if (w->extra & bit) m->hit(m->hit_arg, (struct object_ref){id, index});
-    }
+    if (old) return;
+    uintptr_t base = object_base(m, o);
+    if (watch) tell(m, base, w->extra & bit);
     if (!s->noscan) push_range(m, base, base + span_elem(s));
 }
 
@@ -182,48 +197,63 @@ static void mark_before(struct marker *m, uintptr_t p, bool watch)
 {
     struct object_ref o;
     if (mark_resolve(m, p - 1, &o) && object_base(m, o) + span_elem(&m->spans[o.span]) == p)
-        mark_one(m, o.span, o.index, true, watch);
+        mark_object(m, o, true, watch);
 }
 
 static inline __attribute__((always_inline)) void leave_queue(struct marker *m, bool watch)
 {
-    uint32_t id = m->queue[m->head].span, index = m->queue[m->head].index & ~NOT_START;
-    bool interior = m->queue[m->head].index & NOT_START;
+    uintptr_t base = m->queue[m->head].base;
+    struct mark_word *w = &m->words[m->queue[m->head].word];
+    const struct span_kind *k = &m->kinds[m->queue[m->head].kind];
+    uint64_t bit = 1ull << m->queue[m->head].bit;
+    bool interior = m->queue[m->head].interior;
     m->head = (m->head + 1) % MARK_QUEUE;
     m->count--;
-    const struct span_rec *s = &m->spans[id];
-    const struct mark_word *w = &m->words[s->words + (index >> 6)];
-    uint64_t bit = 1ull << (index & 63);
     if (w->mark & bit) {
-        if (interior || (w->start & ~w->free & bit)) return;
-        if (w->free & bit) {
-            mark_before(m, s->base + (uintptr_t)index * s->elem, watch);
-            return;
-        }
+        if (interior) return;
+        if (w->free & bit)
+            mark_before(m, base, watch);
+        else
+            w->start |= bit;
+        return;
     }
-    mark_one(m, id, index, interior, watch);
+    w->mark |= bit;
+    if (!interior) w->start |= bit;
+    if (watch) tell(m, base, w->extra & bit);
+    if (!k->noscan) push_range(m, base, base + k->elem);
 }
 
 static inline __attribute__((always_inline)) void found(struct marker *m, uintptr_t p, bool watch)
 {
-    uint32_t id;
-    if (!lookup(m, p - m->heap_lo, &id)) {
-        if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0) mark_before(m, p, watch);
+    uintptr_t off = p - m->heap_lo;
+    uint64_t e = page_entry(m, off);
+    __builtin_prefetch((const void *)p);
+    uint32_t kind = (uint32_t)(e >> 48);
+    if (__builtin_expect(kind <= SPAN_KIND_LARGE, 0)) {
+        struct object_ref o;
+        if (kind && mark_resolve(m, p, &o))
+            mark_object(m, o, p != object_base(m, o), watch);
+        else if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0)
+            mark_before(m, p, watch);
         return;
     }
-    const struct span_rec *s = &m->spans[id];
-    uint32_t i = slot_of(s, p - s->base);
-    uintptr_t base = s->base + (uintptr_t)i * s->elem;
-    if (__builtin_expect(i >= s->nelems, 0)) {
-        if (p == base) mark_before(m, p, watch);
+    const struct span_kind *k = &m->kinds[kind];
+    uint32_t in = (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + (((uint32_t)(e >> 32) & 0xffff) << PAGE_SHIFT_SEEP);
+    uint32_t i = (uint32_t)((uint64_t)in * k->magic >> 32), start = i * k->elem;
+    if (__builtin_expect(i >= k->nelems, 0)) {
+        if (in == start) mark_before(m, p, watch);
         return;
     }
-    __builtin_prefetch(&m->words[s->words + (i >> 6)], 1);
-    __builtin_prefetch((const void *)base);
+    uint32_t word = (uint32_t)e + (i >> 6);
+    __builtin_prefetch(&m->words[word], 1);
+    if (in != start) __builtin_prefetch((const void *)(p - (in - start)));
     if (m->count == MARK_QUEUE) leave_queue(m, watch);
     unsigned tail = (m->head + m->count) % MARK_QUEUE;
-    m->queue[tail].span = id;
-    m->queue[tail].index = p == base ? i : i | NOT_START;
+    m->queue[tail].base = p - (in - start);
+    m->queue[tail].word = word;
+    m->queue[tail].kind = (uint16_t)kind;
+    m->queue[tail].bit = (uint8_t)(i & 63);
+    m->queue[tail].interior = in != start;
     m->count++;
 }
 
