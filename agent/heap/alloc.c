@@ -116,18 +116,23 @@ void heap_bad_free(const void *p, const char *why)
     log_fatal("free of %p: %s", p, why);
 }
 
-bool slot_is_free(const struct mspan *s, const struct slot *p)
+/* In a span of another thread the list may change under the walk. Then the walk ends early, and never at a slot that is
+ * allocated: a slot's link is cleared before it is handed out. */
+static bool in_list(const struct mspan *s, uintptr_t first, uintptr_t p)
 {
-    if ((uintptr_t)p >= s->bump) return true; /* never handed out */
     uint32_t left = s->nelems;
-    for (const struct slot *f = s->free; f && left > 0; f = slot_decode(f->link), left--) {
+    for (uintptr_t f = first; f - s->base < s->limit - s->base && span_slot_start(s, f) && left > 0; left--) {
         if (f == p) return true;
-    }
-    const struct slot *f = (const struct slot *)REMOTE_ADDR(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE));
-    for (; f && left > 0; f = slot_decode(f->link), left--) {
-        if (f == p) return true;
+        f = (uintptr_t)slot_decode(__atomic_load_n(&((const struct slot *)f)->link, __ATOMIC_RELAXED));
     }
     return false;
+}
+
+bool slot_is_free(const struct mspan *s, const struct slot *slot)
+{
+    uintptr_t p = (uintptr_t)slot;
+    return p >= s->bump || in_list(s, (uintptr_t)s->free, p) ||
+           in_list(s, REMOTE_ADDR(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE)), p);
 }
 
 static void check_free(const struct mspan *s, uintptr_t p)
@@ -135,7 +140,6 @@ static void check_free(const struct mspan *s, uintptr_t p)
     if (UNLIKELY(!span_slot_start(s, p) || p - s->base >= (size_t)s->nelems * s->elem_size))
         heap_bad_free((void *)p, "not the start of an allocated block");
     const struct slot *slot = (const struct slot *)p;
-    /* Of a span of another thread the lists may change under the walk: it only happens when the word looks like a link. */
     if (UNLIKELY(slot_looks_free(slot->link) || agent_options.check >= 1 || p >= s->bump) && slot_is_free(s, slot))
         heap_bad_free((void *)p, "already free");
 }
