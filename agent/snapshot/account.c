@@ -62,7 +62,7 @@ static void add(const char *part, const char *name, uint64_t rss, uint64_t lazy,
     if (!*slot) {
         struct rss_row *r = child_vec_add(&A.a->rows, sizeof *r);
         size_t n = strlen(name) + 1;
-        char *copy = child_alloc(n);
+        char *copy = scratch_alloc(n);
         memcpy(copy, name, n);
         r->part = part;
         r->name = copy;

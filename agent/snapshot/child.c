@@ -14,14 +14,13 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "agent/entry/entry.h"
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
 #include "agent/snapshot/raw.h"
 #include "agent/snapshot/roots.h"
-#include "agent/util/critical.h"
 #include "agent/util/log.h"
 
-static struct process_identity identity;
 static const struct snapshot_job *current;
 static jmp_buf failed;
 
@@ -32,7 +31,7 @@ static struct {
     char *p, *end;
 } arena;
 
-void *child_alloc(size_t size)
+void *scratch_alloc(size_t size)
 {
     size = (size + 15) & ~(size_t)15;
     if (size > CHUNK / 4) {
@@ -97,7 +96,7 @@ void *child_vec_add(struct child_vec *v, size_t item_size)
 {
     if (v->n == v->room) {
         size_t room = v->room ? v->room * 2 : 16;
-        char *items = child_alloc(room * item_size);
+        char *items = scratch_alloc(room * item_size);
         if (v->n) memcpy(items, v->items, v->n * item_size);
         v->items = items;
         v->room = room;
@@ -120,7 +119,7 @@ uint32_t *child_map_slot(struct child_map *m, uint64_t key)
     if (!m->entries || m->used * 2 > m->mask) {
         struct child_map old = *m;
         m->mask = old.entries ? old.mask * 2 + 1 : 63;
-        m->entries = child_alloc((m->mask + 1) * sizeof *m->entries);
+        m->entries = scratch_alloc((m->mask + 1) * sizeof *m->entries);
         for (size_t i = 0; old.entries && i <= old.mask; i++)
             if (old.entries[i].value) m->entries[map_index(m, old.entries[i].key)] = old.entries[i];
     }
@@ -166,25 +165,8 @@ void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, cons
 
 /* ---- the parent's side */
 
-/* A forked child is another process: its row begins when its agent first looks. */
-static void identify(void)
-{
-    int pid = os_getpid();
-    if (identity.pid == pid) return;
-    identity.pid = pid;
-    identity.ppid = (int)sys3(SYS_getppid, 0, 0, 0);
-    identity.start_unix_ns = os_unix_ns();
-    identity.start_mono_ns = os_mono_ns();
-}
-
-__attribute__((constructor)) static void identify_early(void)
-{
-    identify();
-}
-
 void snapshot_child_prepare(void)
 {
-    identify();
     roots_kernel_prepare();
 }
 
@@ -197,10 +179,9 @@ static void run(const struct snapshot_job *job)
     static struct root_stats roots;
     static struct account a;
     uint64_t begin = os_mono_ns();
-    account_read(&a, identity.pid, job); /* first: the program runs on and its figures with it */
+    account_read(&a, process_start()->pid, job); /* first: the program runs on and its figures with it */
     uint64_t t0 = os_mono_ns();
     mark_collect(&m);
-    threads_provider_job(job);
     judge_collect(&j);
     roots_mark(&m, job, &roots);
     j.proofs = job->nmissed == 0 && !roots.incomplete;
@@ -217,13 +198,11 @@ static void run(const struct snapshot_job *job)
     log_verbose(2, "snapshot %u: account %lu us, mark %lu us, judge %lu us, roots %lu KiB", job->seq,
                 (unsigned long)(t0 - begin) / 1000, (unsigned long)(t1 - t0) / 1000, (unsigned long)(t2 - t1) / 1000,
                 (unsigned long)roots.bytes / 1024);
-    write_snapshot(job, &identity, &times, &j, &a);
+    write_snapshot(job, process_start(), &times, &j, &a);
 }
 
 int snapshot_child(const struct snapshot_job *job)
 {
-    agent_in_child = true;
-    heap_enter_child();
     current = job;
     job->result->seq = job->seq;
     if (setjmp(failed) == 0) {

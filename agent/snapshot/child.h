@@ -8,7 +8,7 @@
  *
  * Invariants
  *   1. One thread. Nothing here runs in the parent, except child_prepare_*.
- *   2. Memory comes from child_alloc() (os_alloc, never the heap, never freed: the child exits), so the heap that
+ *   2. Memory comes from scratch_alloc() (os_alloc, never the heap, never freed: the child exits), so the heap that
  *      is judged does not change.
  *   3. A failure leaves by child_fail(): one message, one errno, no half-written recording. */
 #ifndef SEEP_SNAPSHOT_CHILD_H
@@ -23,7 +23,7 @@
 #include "agent/snapshot/snapshot.h"
 
 /* ---- child.c */
-void *child_alloc(size_t size); /* zeroed, 16-byte aligned; fails by child_fail() */
+void *scratch_alloc(size_t size); /* zeroed, 16-byte aligned; fails by child_fail() */
 _Noreturn void child_fail(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Whole of a /proc file, terminated by a 0 byte; NULL when it can't be read. */
 char *child_read_file(const char *path, size_t *len);
@@ -226,15 +226,12 @@ struct account {
 void account_read(struct account *a, int pid, const struct snapshot_job *job);
 
 /* ---- write.c: the recording */
-struct process_identity {
-    int pid, ppid;
-    uint64_t start_unix_ns, start_mono_ns;
-};
+struct process_start;
 struct snapshot_times {
     uint64_t mark_ns, duration_ns;
 };
 /* Everything in one transaction. Fails by child_fail(). */
-void write_snapshot(const struct snapshot_job *job, const struct process_identity *who,
-                    const struct snapshot_times *times, const struct judgement *j, const struct account *a);
+void write_snapshot(const struct snapshot_job *job, const struct process_start *who, const struct snapshot_times *times,
+                    const struct judgement *j, const struct account *a);
 
 #endif

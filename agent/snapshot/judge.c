@@ -247,7 +247,7 @@ static void judge_leaked(const struct snapshot_job *job)
 {
     struct child_vec groups = {0};
     struct child_map index = {0};
-    uint32_t *next = child_alloc(J.tasks.n * sizeof *next); /* task → next of its group + 1 */
+    uint32_t *next = scratch_alloc(J.tasks.n * sizeof *next); /* task → next of its group + 1 */
     for (size_t i = J.tasks.n; i-- > 0;) {
         struct task_rec *t = &tasks()[i];
         enum seep_rule rule;
@@ -302,7 +302,7 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
 {
     J.m = m;
     J.j = j;
-    J.work = child_alloc((J.tasks.n + 1) * sizeof *J.work);
+    J.work = scratch_alloc((J.tasks.n + 1) * sizeof *J.work);
     for (size_t i = 0; i < J.tasks.n; i++) {
         struct task_rec *t = &tasks()[i];
         if (t->blocked) continue;

@@ -97,7 +97,7 @@ static void cover(void *arg, struct object_ref o)
     w->start |= 1ull << (o.index & 63);
     if (f->n == f->room) {
         size_t room = f->room ? f->room * 2 : 4096;
-        struct object_ref *p = child_alloc(room * sizeof *p);
+        struct object_ref *p = scratch_alloc(room * sizeof *p);
         if (f->n) memcpy(p, f->stack, f->n * sizeof *p);
         f->stack = p;
         f->room = room;
@@ -292,7 +292,7 @@ void judge_heap(struct marker *m, const struct snapshot_job *job, struct judgeme
     H.m = m;
     H.j = j;
     j->nbuckets = bucket_count();
-    j->buckets = child_alloc((j->nbuckets + 1) * sizeof *j->buckets);
+    j->buckets = scratch_alloc((j->nbuckets + 1) * sizeof *j->buckets);
     count_exact();
     tell_heads();
     walk_samples(job->mono_ns ? job->mono_ns : os_mono_ns());

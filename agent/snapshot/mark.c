@@ -102,8 +102,8 @@ static int add_span(void *arg, const struct heap_span_info *s)
     for (size_t i = 0; i < s->npages; i++) {
         size_t page = ((s->base - m->heap_lo) >> PAGE_SHIFT_SEEP) + i, arena = page / ARENA_PAGES;
         if (!m->pages[arena]) {
-            m->pages[arena] = child_alloc(ARENA_PAGES * sizeof **m->pages);
-            m->span_ids[arena] = child_alloc(ARENA_PAGES * sizeof **m->span_ids);
+            m->pages[arena] = scratch_alloc(ARENA_PAGES * sizeof **m->pages);
+            m->span_ids[arena] = scratch_alloc(ARENA_PAGES * sizeof **m->span_ids);
         }
         m->pages[arena][page % ARENA_PAGES] = kind << 48 | (uint64_t)(i & 0xffff) << 32 | r->words;
         m->span_ids[arena][page % ARENA_PAGES] = id;
@@ -126,11 +126,11 @@ void mark_collect(struct marker *m)
     m->nspans = c.n;
     m->nwords = c.words;
     m->nkinds = SPAN_KIND_LARGE + 1;
-    m->pages = child_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->pages);
-    m->span_ids = child_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->span_ids);
-    m->spans = child_alloc(c.n * sizeof *m->spans);
-    m->mspans = child_alloc(c.n * sizeof *m->mspans);
-    m->words = child_alloc(c.words * sizeof *m->words);
+    m->pages = scratch_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->pages);
+    m->span_ids = scratch_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->span_ids);
+    m->spans = scratch_alloc(c.n * sizeof *m->spans);
+    m->mspans = scratch_alloc(c.n * sizeof *m->mspans);
+    m->words = scratch_alloc(c.words * sizeof *m->words);
     c = (struct collect){.m = m};
     heap_walk_spans(add_span, &c);
     m->nspans = c.n;

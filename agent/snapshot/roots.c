@@ -353,9 +353,9 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
     R.m = m;
     R.stats = stats;
     R.page = os_page_size();
-    R.entries = child_alloc(ENTRIES * 8);
-    R.in_core = child_alloc(ENTRIES);
-    R.copy = child_alloc(65536);
+    R.entries = scratch_alloc(ENTRIES * 8);
+    R.in_core = scratch_alloc(ENTRIES);
+    R.copy = scratch_alloc(65536);
     R.pagemap = raw_open("/proc/self/pagemap", O_RDONLY, 0);
     R.mem = raw_open("/proc/self/mem", O_RDONLY, 0);
     size_t len;
@@ -368,7 +368,7 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
         if (p->stacks) p->stacks(p->ctx, leave_out_stacks, NULL);
         if (p->roots) p->roots(p->ctx, mark_provider_range, NULL);
     }
-    child_alloc(1 << 20); /* the vector below grows within memory that is already noted as the agent's */
+    scratch_alloc(1 << 20); /* the vector below grows within memory that is already noted as the agent's */
     os_regions(leave_out_region, NULL);
     merge_out();
     if (maps) {

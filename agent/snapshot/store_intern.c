@@ -61,7 +61,7 @@ void intern_begin(int64_t process)
 {
     I.process = process;
     I.nstacks = stack_count();
-    I.stack_rows = child_alloc((I.nstacks + 1) * sizeof *I.stack_rows);
+    I.stack_rows = scratch_alloc((I.nstacks + 1) * sizeof *I.stack_rows);
     I.image_add = store_prepare("INSERT OR IGNORE INTO image (path, build_id) VALUES (?1, ?2)");
     I.image_get = store_prepare("SELECT id FROM image WHERE path = ?1 AND build_id = ?2");
     I.frame_add = store_prepare("INSERT OR IGNORE INTO frame (image, offset) VALUES (?1, ?2)");

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 
 #include "agent/contract/stack_key.h"
+#include "agent/entry/entry.h"
 #include "agent/include/seep.h"
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
@@ -28,7 +29,7 @@ static const char *const rule_names[] = {
 #undef RULE
 };
 
-static int64_t write_process(const struct process_identity *who)
+static int64_t write_process(const struct process_start *who)
 {
     static char exe[4096];
     struct utsname host;
@@ -64,12 +65,11 @@ static int64_t write_head(const struct snapshot_job *job, int64_t process, const
         " rate_bytes, threads, threads_missed, live_objects, live_bytes, unreachable_objects, unreachable_bytes,"
         " interior_objects, interior_bytes)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)");
-    uint64_t pause = __atomic_load_n(&job->result->pause_ns, __ATOMIC_RELAXED);
     unsigned threads = 0;
     for (unsigned i = 0; i < job->nthreads; i++) threads += !job->threads[i].is_agent;
     store_run(s, "iittiiiiiiiiiiiiii", process, (int64_t)job->seq, trigger_names[job->request.trigger],
               store_text(job->request.label), (int64_t)job->unix_ns, (int64_t)job->mono_ns,
-              (int64_t)(pause ? pause : job->pause_ns), (int64_t)times->mark_ns, (int64_t)times->duration_ns,
+              (int64_t)snapshot_job_pause(job), (int64_t)times->mark_ns, (int64_t)times->duration_ns,
               (int64_t)prof_rate(), (int64_t)threads, (int64_t)job->nmissed, (int64_t)j->live_objects,
               (int64_t)j->live_bytes, (int64_t)j->unreachable_objects, (int64_t)j->unreachable_bytes,
               (int64_t)j->interior_objects, (int64_t)j->interior_bytes);
@@ -170,8 +170,8 @@ static void write_findings(int64_t snapshot, const struct judgement *j)
                   f->evidence);
 }
 
-void write_snapshot(const struct snapshot_job *job, const struct process_identity *who,
-                    const struct snapshot_times *times, const struct judgement *j, const struct account *a)
+void write_snapshot(const struct snapshot_job *job, const struct process_start *who, const struct snapshot_times *times,
+                    const struct judgement *j, const struct account *a)
 {
     store_open(job);
     int64_t process = write_process(who);
