@@ -38,7 +38,7 @@ AGENT_LDFLAGS := -shared -Wl,-soname,libseep.so -Wl,-z,now,-z,relro,-z,nodelete 
                  -Wl,-Bsymbolic -Wl,--no-undefined
 SQLITE_STATIC ?= $(shell $(CC) -print-file-name=libsqlite3.a)
 AGENT_LIBS := $(SQLITE_STATIC) -lm -ldl -lpthread
-ANALYZER_LIBS := -lsqlite3 -ldw -lelf -lz -ljansson -lpthread
+ANALYZER_LIBS := -lsqlite3 -ldw -lelf -lz -ljansson -lpthread -ldl -lm
 
 AGENT_SRC := $(wildcard agent/*/*.c coro/*.c coro/*.S agent/*/*.S)
 AGENT_OBJ := $(patsubst %,$(BUILD)/%.o,$(AGENT_SRC))

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Arguments that commands share. argp parses; its two-line messages are replaced by one line of ours. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/cli/cli.h"
+
+/* Stands above the command's own parser to learn where parsing stopped: argp_parse() does not tell after an error. */
+struct root {
+    void *input;
+    int next;
+};
+
+static error_t root_parse(int key, char *arg, struct argp_state *state)
+{
+    struct root *r = state->input;
+    (void)arg;
+    if (key == ARGP_KEY_INIT) state->child_inputs[0] = r->input;
+    if (key == ARGP_KEY_ERROR) r->next = state->next;
+    return key == ARGP_KEY_INIT || key == ARGP_KEY_ERROR ? 0 : ARGP_ERR_UNKNOWN;
+}
+
+/* Without argp's note on mandatory arguments, which says nothing here. */
+static char *help_filter(int key, const char *text, void *input)
+{
+    (void)input;
+    return key == ARGP_KEY_HELP_DUP_ARGS_NOTE ? NULL : (char *)(uintptr_t)text;
+}
+
+int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input)
+{
+    const struct argp_child child[] = {{argp, 0, NULL, 0}, {0}};
+    const struct argp all = {.parser = root_parse, .children = child};
+    struct root r = {.input = input};
+    argp_err_exit_status = EXIT_USAGE;
+    error_t rc = argp_parse(&all, argc, argv, flags | ARGP_NO_ERRS | ARGP_NO_HELP, NULL, &r);
+    if (rc == 0) return 0;
+    if (rc == ENOMEM) return fail(EXIT_CANNOT, "out of memory");
+    const char *at = r.next > 0 && r.next <= argc ? argv[r.next - 1] : "";
+    if (strcmp(at, "--help") == 0 || strcmp(at, "-?") == 0) {
+        struct argp shown = *argp;
+        shown.help_filter = help_filter;
+        argp_help(&shown, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, argv[0]);
+        exit(fflush(stdout) == 0 ? EXIT_CLEAN : EXIT_CANNOT);
+    }
+    return fail(EXIT_USAGE, "%s: \"%s\" is no option of it, or lacks or does not take a value; see `seep help%s`", argv[0], at,
+                argv[0] + strcspn(argv[0], " "));
+}
+
+void args_fail(const struct argp_state *state, const char *fmt, ...)
+{
+    struct buf b = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    say("%s: %s; see `seep help%s`", state->argv[0], b.data, state->argv[0] + strcspn(state->argv[0], " "));
+    buf_free(&b);
+    exit(EXIT_USAGE);
+}
+
+int64_t args_number(const struct argp_state *state, const char *name, const char *text, int64_t lo, int64_t hi)
+{
+    char *end = NULL;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    if (shift) end++;
+    if (end == text || *end || errno || v < lo || v > (hi >> shift))
+        args_fail(state, "%s \"%s\" is not a number from %lld to %lld", name, text, (long long)lo, (long long)hi);
+    return v << shift;
+}
+
+static const struct argp_option view_options[] = {
+    {"snapshot", KEY_SNAPSHOT, "WHICH", 0, "first, last (the default), a number, or a label", 1},
+    {"process", KEY_PROCESS, "PID", 0, "only this process; default: every process of the recording", 1},
+    {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
+    {"limit", 'n', "N", 0, "at most N rows or findings; 0: all", 2},
+    {"full", KEY_FULL, NULL, 0, "print whole stacks", 2},
+    {0},
+};
+
+static error_t view_parse(int key, char *arg, struct argp_state *state)
+{
+    struct view *v = state->input;
+    switch (key) {
+    case KEY_SNAPSHOT: v->select.snapshot = arg; return 0;
+    case KEY_PROCESS: v->select.pid = args_number(state, "--process", arg, 1, INT32_MAX); return 0;
+    case KEY_JSON: v->json = true; return 0;
+    case KEY_FULL: v->full = true; return 0;
+    case 'n': v->limit = args_number(state, "--limit", arg, 0, INT32_MAX); return 0;
+    case ARGP_KEY_ARG:
+        if (!v->file)
+            v->file = arg;
+        else if (v->noperands < v->max_operands)
+            v->operands[v->noperands++] = arg;
+        else
+            args_fail(state, "\"%s\" is one operand too many", arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (!v->file) args_fail(state, "no recording is named");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp view_argp = {.options = view_options, .parser = view_parse};
+
+struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n, int *code)
+{
+    struct err e = {0};
+    struct recording *r = recording_open(v->file, &e);
+    if (r && snaps) select_snapshots(r, &v->select, snaps, n, &e);
+    if (!e.code) return r;
+    *code = fail_err(&e);
+    recording_close(r);
+    return NULL;
+}
+
+bool view_failed(struct recording *r, int *code)
+{
+    const struct err *e = recording_error(r);
+    if (e->code) *code = fail_err(e);
+    return e->code != 0;
+}
+
+int view_close(struct recording *r, struct emit *e, int code)
+{
+    int out = emit_finish(e);
+    recording_close(r);
+    return out ? out : code;
+}

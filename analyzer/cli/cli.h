@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Commands: one file each behind the table in main.c, and the arguments they share. */
+#ifndef ANALYZER_CLI_H
+#define ANALYZER_CLI_H
+
+#include <argp.h>
+
+#include "analyzer/model/model.h"
+#include "analyzer/report/emit.h"
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv); /* argv[0] is "seep NAME"; returns the exit code */
+    const char *summary;
+};
+extern const struct command commands[]; /* ends with a NULL name */
+int cmd_run(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_tasks(int argc, char **argv);
+int cmd_leaks(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
+int cmd_gate(int argc, char **argv);
+int cmd_baseline(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+
+/* Parses by argp; a mistake is one line and EXIT_USAGE, and --help ends the program with 0. 0: go on. */
+int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
+/* From inside a parser: one line, then the program ends with EXIT_USAGE. */
+void args_fail(const struct argp_state *state, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+int64_t args_number(const struct argp_state *state, const char *name, const char *text, int64_t lo, int64_t hi);
+
+/* ---- Options of the commands that look into a recording; a child parser with a struct view as input. */
+struct view {
+    const char *file;
+    const char *operands[3]; /* operands after FILE */
+    unsigned noperands, max_operands;
+    struct selector select;
+    bool json, full;
+    int64_t limit; /* 0: all */
+    const char *sort;
+};
+enum { KEY_SNAPSHOT = 0x100, KEY_PROCESS, KEY_JSON, KEY_FULL, KEY_SORT, KEY_PRIVATE };
+extern const struct argp view_argp;
+/* Opens view->file and selects. NULL with the message printed and *code set. */
+struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n, int *code);
+/* Ends a command: the reading error, if there was one, or the output's. */
+int view_close(struct recording *r, struct emit *e, int code);
+/* True when reading met an error, which is then printed; asked before the first output. */
+bool view_failed(struct recording *r, int *code);
+
+/* ---- Running a command under the agent (launch.c), shared by run and gate. */
+struct launch {
+    char *out;         /* path of the recording; NULL: a name is made from the command */
+    const char *agent; /* --agent; NULL: found */
+    bool force;
+    const char *env[16][2]; /* settings of the agent: name, value */
+    unsigned nenv;
+    char **command;
+};
+extern const struct argp launch_argp; /* a child parser with a struct launch as input */
+struct outcome {
+    int pid;
+    int code;   /* exit code of the command; 128 + signal */
+    int signal; /* 0: it exited */
+};
+/* Starts the command, passes signals on, waits. 0, or an exit code with the message printed. l->out is then absolute. */
+int launch_run(struct launch *l, struct outcome *out);
+/* Checks that name can run under the agent (elf_check.c). On success *path is allocated. */
+int command_check(const char *name, const char *agent, char **path, struct err *e);
+/* The agent's path, allocated; NULL with *e set. */
+char *agent_find(const char *given, struct err *e);
+void launch_default(struct launch *l, const char *name, const char *value); /* unless set already */
+
+#endif

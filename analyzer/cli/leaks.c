@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * seep leaks: the findings of the chosen snapshots. */
+#include <stdlib.h>
+
+#include "analyzer/cli/cli.h"
+#include "analyzer/report/report.h"
+
+struct leaks {
+    struct view view;
+    bool exit_code;
+};
+
+static const struct argp_option options[] = {
+    {"exit-code", KEY_PRIVATE, NULL, 0, "exit 1 when something is proven to leak", 2},
+    {0},
+};
+static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {0}};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct leaks *l = state->input;
+    (void)arg;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &l->view; return 0;
+    case KEY_PRIVATE: l->exit_code = true; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int cmd_leaks(int argc, char **argv)
+{
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "FILE",
+        .doc = "Shows what leaked up to the last snapshot of each process, with the proof and what to do about it.\v"
+               "The id in brackets stays the same from run to run and from machine to machine.\n\n"
+               "Examples:\n  seep leaks server.seep\n  seep leaks --full --limit 3 server.seep\n  seep leaks --json "
+               "server.seep",
+        .children = children};
+    struct leaks l = {.view.limit = 20};
+    int code = 0;
+    if ((code = args_parse(&argp, argc, argv, 0, &l))) return code;
+    struct snapshot **snaps = NULL;
+    size_t n = 0;
+    struct recording *r = view_open(&l.view, &snaps, &n, &code);
+    if (!r) return code;
+    struct finding *f = NULL;
+    size_t nf = findings_load(r, snaps, n, &f);
+    struct finding_counts counts;
+    report_count(f, nf, 1u << SEEP_PROVEN, &counts);
+    if (!view_failed(r, &code)) {
+        bool any = nf > 0, proven = counts.by_confidence[SEEP_PROVEN] > 0;
+        struct emit e;
+        emit_init(&e, stdout, l.view.json);
+        emit_object(&e, NULL);
+        emit_str(&e, "command", "leaks");
+        emit_str(&e, "file", l.view.file);
+        for (int i = 0; i <= SEEP_INFO; i++) emit_int(&e, confidence_name(i), counts.by_confidence[i]);
+        emit_head(&e, any ? STYLE_BAD : STYLE_GOOD, any ? "LEAK" : "CLEAN", "  %s",
+                  any ? report_counts_text(r, &counts) : "no leak was found");
+        report_snapshots(&e, r, snaps, n);
+        report_findings(&e, r, f, nf, l.view.limit, l.view.full);
+        emit_end(&e);
+        emit_blank(&e);
+        emit_line(&e, STYLE_PLAIN, any ? "next: seep gate -- COMMAND, to fail a build on these" : "next: seep top %s",
+                  l.view.file);
+        code = emit_finish(&e);
+        if (code == 0 && l.exit_code && proven) code = EXIT_LEAKS;
+    }
+    free(f);
+    recording_close(r);
+    return code;
+}

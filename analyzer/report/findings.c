@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Findings as people read them: id, confidence, rule, amount; where, created, proof, keeps, do, hide; then the stack.
+ * Estimated figures say so and carry their standard error. */
+#include <jansson.h>
+#include <string.h>
+
+#include "analyzer/report/report.h"
+
+enum { STACK_LINES = 6 };
+
+/* Why a finding of that rule is a proof, in a sentence. */
+static const char *proof_of(const char *rule)
+{
+    static const char *const proofs[][2] = {
+        {"unreachable-memory", "no global, thread, stack, register or reachable block holds a pointer to it"},
+        {"unreachable-interior", "no pointer to its start is left, only pointers into its middle"},
+        {"stuck-nil-chan", "nothing ever wakes a wait on a nil channel"},
+        {"stuck-send", "the channel is reachable only from the stacks of tasks that are stuck themselves"},
+        {"stuck-recv", "the channel is reachable only from the stacks of tasks that are stuck themselves"},
+    };
+    for (size_t i = 0; i < sizeof proofs / sizeof *proofs; i++)
+        if (strcmp(proofs[i][0], rule) == 0) return proofs[i][1];
+    return rule_is_about_tasks(rule) ? "what it waits for is reachable only from tasks that are stuck themselves"
+                                     : NULL;
+}
+
+const char *report_amount(struct recording *r, const struct finding *f)
+{
+    bool tasks = rule_is_about_tasks(f->rule);
+    const char *noun = tasks ? "task" : "block", *s = unit_plural(f->objects, noun);
+    s = arena_printf(&r->arena, "%s · %s%s", s, unit_bytes(f->bytes), tasks ? " stacks" : "");
+    if (f->sampled && f->bytes_error > 0)
+        s = arena_printf(&r->arena, "%s (estimated ± %s from %s)", s, unit_bytes(f->bytes_error),
+                         unit_plural(f->seen_objects, "sample"));
+    else if (f->sampled && f->seen_objects != f->objects)
+        s = arena_printf(&r->arena, "%s (estimated)", s);
+    if (f->oldest_ns) s = arena_printf(&r->arena, "%s · oldest %s", s, unit_ns(f->oldest_ns));
+    return s;
+}
+
+void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct finding_counts *out)
+{
+    *out = (struct finding_counts){0};
+    for (size_t i = 0; i < n; i++) {
+        if (f[i].known) {
+            out->known++;
+            continue;
+        }
+        out->by_confidence[f[i].confidence]++;
+        if (!(fail_mask & 1u << f[i].confidence)) continue;
+        int64_t *sum = rule_is_about_tasks(f[i].rule) ? &out->tasks : &out->memory_bytes;
+        int64_t add = rule_is_about_tasks(f[i].rule) ? f[i].objects : f[i].bytes;
+        if (__builtin_add_overflow(*sum, add, sum)) *sum = INT64_MAX;
+    }
+}
+
+const char *report_counts_text(struct recording *r, const struct finding_counts *c)
+{
+    const char *s = "";
+    for (int i = 0; i <= SEEP_INFO; i++)
+        if (c->by_confidence[i])
+            s = arena_printf(&r->arena, "%s%s%s %s", s, *s ? ", " : "", unit_count(c->by_confidence[i]),
+                             confidence_name(i));
+    return s;
+}
+
+static void place_line(struct emit *e, struct recording *r, const char *head, struct stack *s, const char *after)
+{
+    if (!s || s->n == 0) {
+        emit_line(e, STYLE_PLAIN,
+                  "    %-8s not sampled, so its stack is not known; `seep run --rate 1` records every stack", head);
+        return;
+    }
+    struct site site = stack_site(r, s);
+    bool named = site.function || site.file;
+    emit_line(e, STYLE_PLAIN, "    %-8s %-24s %s%s%s", head,
+              named ? site_place(&r->arena, &site) : site_function(&r->arena, &site),
+              named ? site_function(&r->arena, &site) : "", *after ? "   " : "", after);
+}
+
+static int64_t evidence_int(const json_t *j, const char *key)
+{
+    const json_t *v = json_object_get(j, key);
+    return json_is_integer(v) && json_integer_value(v) > 0 ? json_integer_value(v) : 0;
+}
+
+/* The evidence that people ask for first; all of it is in the JSON. */
+static void evidence_lines(struct emit *e, const struct finding *f)
+{
+    if (e->json) return;
+    json_t *j = json_loads(f->evidence, 0, NULL);
+    const char *no_proof = json_string_value(json_object_get(j, "no_proof"));
+    int64_t kept = evidence_int(j, "kept_bytes"), indirect = evidence_int(j, "indirect");
+    if (no_proof) emit_line(e, STYLE_PLAIN, "    doubt    no proof: %s", no_proof);
+    if (kept)
+        emit_line(e, STYLE_PLAIN, "    keeps    %s in %s alive", unit_bytes(kept),
+                  unit_plural(evidence_int(j, "kept_objects"), "block"));
+    if (indirect)
+        emit_line(e, STYLE_PLAIN, "    chain    of the %s seen, %s hang from other lost blocks",
+                  unit_count(f->seen_objects), unit_count(indirect));
+    json_decref(j);
+}
+
+static void finding_text(struct emit *e, struct recording *r, const struct finding *f, bool full)
+{
+    static const char *const loud[] = {"PROVEN", "LIKELY", "GROWING", "INFO"};
+    bool tasks = rule_is_about_tasks(f->rule);
+    const char *proof = f->confidence == SEEP_PROVEN ? proof_of(f->rule) : NULL, *todo = rule_todo(f->rule);
+    emit_blank(e);
+    emit_head(e, f->confidence == SEEP_PROVEN ? STYLE_BAD : STYLE_BOLD,
+              arena_printf(&r->arena, "[%s] %s", f->id, loud[f->confidence]), "  %s   %s", f->rule,
+              report_amount(r, f));
+    place_line(e, r, tasks ? "waits" : "alloc", f->stack, f->wait_reason);
+    if (f->create_stack) place_line(e, r, "created", f->create_stack, "");
+    if (proof)
+        emit_line(e, STYLE_PLAIN, "    proof    %s", proof);
+    else if (rule_finds(f->rule))
+        emit_line(e, STYLE_PLAIN, "    what     %s", rule_finds(f->rule));
+    evidence_lines(e, f);
+    if (todo) emit_line(e, STYLE_PLAIN, "    do       %s", todo);
+    emit_line(e, STYLE_PLAIN, "    hide     seep gate --ignore %s", f->id);
+    if (f->stack && f->stack->n > 1) report_stack_text(e, r, "stack", f->stack, STACK_LINES, full);
+    if (full && f->create_stack) report_stack_text(e, r, "created", f->create_stack, 0, true);
+}
+
+static void finding_json(struct emit *e, struct recording *r, const struct finding *f)
+{
+    if (!e->json) return;
+    struct site site = f->stack ? stack_site(r, f->stack) : (struct site){0};
+    emit_object(e, NULL);
+    emit_str(e, "id", f->id);
+    emit_str(e, "rule", f->rule);
+    emit_str(e, "confidence", confidence_name(f->confidence));
+    emit_bool(e, "known", f->known);
+    emit_int(e, "pid", f->snapshot->process->pid);
+    emit_int(e, "snapshot", f->snapshot->seq);
+    emit_int(e, "objects", f->objects);
+    emit_int(e, "bytes", f->bytes);
+    emit_bool(e, "estimated", f->sampled && f->seen_objects != f->objects);
+    emit_int(e, "bytes_error", f->bytes_error);
+    emit_int(e, "sampled_objects", f->seen_objects);
+    emit_int(e, "sampled_bytes", f->seen_bytes);
+    emit_int(e, "oldest_ns", f->oldest_ns);
+    emit_str(e, "wait_reason", f->wait_reason);
+    emit_str(e, "proof", f->confidence == SEEP_PROVEN ? proof_of(f->rule) : NULL);
+    emit_str(e, "finds", rule_finds(f->rule));
+    emit_str(e, "do", rule_todo(f->rule));
+    emit_object(e, "site");
+    report_site_json(e, &site);
+    emit_end(e);
+    report_stack_json(e, r, "stack", f->stack);
+    report_stack_json(e, r, "create_stack", f->create_stack);
+    emit_raw(e, "evidence", f->evidence);
+    emit_end(e);
+}
+
+void report_findings(struct emit *e, struct recording *r, const struct finding *f, size_t n, int64_t limit, bool full)
+{
+    const struct process *only = n ? f[0].snapshot->process : NULL;
+    bool several = false;
+    size_t left = 0, shown = 0;
+    for (size_t i = 0; i < n; i++) several = several || f[i].snapshot->process != only;
+    emit_array(e, "findings");
+    for (size_t p = 0; p < r->nprocesses; p++) {
+        bool headed = false;
+        for (size_t i = 0; i < n; i++) {
+            if (f[i].snapshot->process != &r->processes[p]) continue;
+            finding_json(e, r, &f[i]);
+            if (e->json || f[i].known) continue;
+            if (limit && (int64_t)shown >= limit) {
+                left++;
+                continue;
+            }
+            if (several && !headed) {
+                emit_blank(e);
+                emit_line(e, STYLE_BOLD, "In %s:", report_process(r, &r->processes[p]));
+                headed = true;
+            }
+            finding_text(e, r, &f[i], full);
+            shown++;
+        }
+    }
+    emit_end(e);
+    if (left) {
+        emit_blank(e);
+        emit_line(e, STYLE_DIM, "… and %s, see --limit 0", unit_plural((int64_t)left, "more finding"));
+    }
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What several commands print: stacks, the snapshots that a report is about, findings. */
+#ifndef ANALYZER_REPORT_H
+#define ANALYZER_REPORT_H
+
+#include "analyzer/model/model.h"
+#include "analyzer/report/emit.h"
+
+/* JSON: an array of frames, leaf first, inlined calls as frames of their own. */
+void report_stack_json(struct emit *e, struct recording *r, const char *key, struct stack *s);
+/* JSON: members of the current object: function, file, line, module, offset. */
+void report_site_json(struct emit *e, const struct site *s);
+/* Text: one line a frame, `indent` columns in, from the first user line on unless full; max 0: all. */
+void report_stack_text(struct emit *e, struct recording *r, const char *head, struct stack *s, unsigned max, bool full);
+
+/* "snapshot 3 (exit) of redis-server [1234], 2026-…" and the exact totals; warnings where the data is incomplete. */
+void report_snapshots(struct emit *e, struct recording *r, struct snapshot *const *snaps, size_t n);
+/* "command [pid]" shortened for a line. */
+const char *report_process(struct recording *r, const struct process *p);
+
+struct finding_counts {
+    int64_t by_confidence[SEEP_INFO + 1]; /* findings that are not known */
+    int64_t known, memory_bytes, tasks;   /* bytes and tasks of those counted as failing by report_count's mask */
+};
+void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct finding_counts *out);
+/* "2 proven, 1 likely" */
+const char *report_counts_text(struct recording *r, const struct finding_counts *c);
+/* The findings, grouped by process where there are several; those known to the baseline are only counted. */
+void report_findings(struct emit *e, struct recording *r, const struct finding *f, size_t n, int64_t limit, bool full);
+/* "12 blocks · 3.3 MiB (estimated ± 0.4 MiB) · oldest 41 min" */
+const char *report_amount(struct recording *r, const struct finding *f);
+
+#endif

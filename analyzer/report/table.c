@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tables. JSON rows go out at once; text rows are kept until the end, when the widths are known. Text columns are left-aligned,
+ * figures right-aligned; the last text column is never padded. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/report/emit.h"
+
+enum { MAX_COLS = 24 };
+
+struct line {
+    char *cells[MAX_COLS]; /* escaped; NULL: empty */
+    char *note;            /* instead of cells */
+};
+
+struct emit_table {
+    struct emit_col cols[MAX_COLS];
+    unsigned ncols, col; /* col: the next cell's */
+    struct line *lines;
+    size_t n, cap;
+};
+
+static char *escaped(const char *s)
+{
+    struct buf b = {0};
+    buf_escape(&b, s, strlen(s));
+    return b.data ? b.data : xstrdup("");
+}
+
+static struct line *new_line(struct emit_table *t)
+{
+    if (t->n == t->cap) t->lines = xrealloc(t->lines, t->cap = t->cap * 2 + 16, sizeof *t->lines);
+    t->lines[t->n] = (struct line){0};
+    return &t->lines[t->n++];
+}
+
+void emit_table(struct emit *e, const char *key, const struct emit_col *cols, unsigned n)
+{
+    if (n > MAX_COLS || e->table) abort();
+    struct emit_table *t = e->table = xcalloc(1, sizeof *t);
+    memcpy(t->cols, cols, n * sizeof *cols);
+    t->ncols = n;
+    if (e->json) {
+        emit_array(e, key);
+        return;
+    }
+    struct line *head = new_line(t);
+    for (unsigned i = 0; i < n; i++)
+        if (cols[i].title) head->cells[i] = xstrdup(cols[i].title);
+}
+
+/* Starts the row where it is not begun, and gives the column of this cell. */
+static unsigned begin_cell(struct emit *e)
+{
+    struct emit_table *t = e->table;
+    if (t->col == 0) {
+        if (e->json)
+            emit_object(e, NULL);
+        else
+            new_line(t);
+    }
+    if (t->col >= t->ncols) abort();
+    return t->col++;
+}
+
+static void text_cell(struct emit_table *t, unsigned i, const char *s)
+{
+    if (t->cols[i].title) t->lines[t->n - 1].cells[i] = escaped(s);
+}
+
+void emit_cell_str(struct emit *e, const char *value)
+{
+    unsigned i = begin_cell(e);
+    const char *key = e->table->cols[i].key;
+    if (!e->json)
+        text_cell(e->table, i, value ? value : "-");
+    else if (key)
+        emit_str(e, key, value);
+}
+
+void emit_cell_int(struct emit *e, int64_t v)
+{
+    unsigned i = begin_cell(e);
+    const struct emit_col *c = &e->table->cols[i];
+    if (e->json) {
+        if (c->key) emit_int(e, c->key, v);
+        return;
+    }
+    char signed_count[64];
+    const char *s = unit_count(v);
+    if (c->kind == COL_BYTES) s = unit_bytes(v);
+    if (c->kind == COL_DELTA_BYTES) s = unit_delta_bytes(v);
+    if (c->kind == COL_NS) s = unit_ns(v);
+    if (c->kind == COL_DELTA_COUNT && v > 0) {
+        snprintf(signed_count, sizeof signed_count, "+%s", s);
+        s = signed_count;
+    }
+    text_cell(e->table, i, s);
+}
+
+void emit_cell_real(struct emit *e, double v)
+{
+    unsigned i = begin_cell(e);
+    const struct emit_col *c = &e->table->cols[i];
+    if (e->json) {
+        if (c->key) emit_real(e, c->key, v);
+        return;
+    }
+    char s[64];
+    if (c->kind == COL_PERCENT)
+        snprintf(s, sizeof s, "%.1f%%", v * 100);
+    else
+        snprintf(s, sizeof s, "%.3g", v);
+    text_cell(e->table, i, s);
+}
+
+void emit_row(struct emit *e)
+{
+    if (e->table->col != e->table->ncols) abort();
+    e->table->col = 0;
+    if (e->json) emit_end(e);
+}
+
+void emit_table_note(struct emit *e, const char *fmt, ...)
+{
+    if (e->json) return;
+    struct buf b = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    new_line(e->table)->note = escaped(b.data);
+    buf_free(&b);
+}
+
+static void print_lines(struct emit *e)
+{
+    struct emit_table *t = e->table;
+    size_t width[MAX_COLS] = {0};
+    unsigned last = 0;
+    for (unsigned c = 0; c < t->ncols; c++)
+        if (t->cols[c].title) last = c;
+    for (size_t i = 0; i < t->n; i++)
+        for (unsigned c = 0; c < t->ncols; c++)
+            if (t->lines[i].cells[c] && text_width(t->lines[i].cells[c]) > width[c])
+                width[c] = text_width(t->lines[i].cells[c]);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct line *l = &t->lines[i];
+        if (e->color && i == 0) fputs("\x1b[1m", e->out);
+        if (l->note) fputs(l->note, e->out);
+        for (unsigned c = 0, shown = 0; c < t->ncols && !l->note; c++) {
+            if (!t->cols[c].title) continue;
+            const char *s = l->cells[c] ? l->cells[c] : "";
+            size_t pad = width[c] - text_width(s);
+            if (shown++) fputs("  ", e->out);
+            if (t->cols[c].kind == COL_TEXT)
+                fprintf(e->out, "%s%*s", s, c == last ? 0 : (int)pad, "");
+            else
+                fprintf(e->out, "%*s%s", (int)pad, "", s);
+        }
+        if (e->color && i == 0) fputs("\x1b[0m", e->out);
+        fputc('\n', e->out);
+    }
+}
+
+void emit_table_end(struct emit *e)
+{
+    struct emit_table *t = e->table;
+    if (e->json)
+        emit_end(e);
+    else
+        print_lines(e);
+    for (size_t i = 0; i < t->n; i++) {
+        for (unsigned c = 0; c < t->ncols; c++) free(t->lines[i].cells[c]);
+        free(t->lines[i].note);
+    }
+    free(t->lines);
+    free(t);
+    e->table = NULL;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening an ELF file and its debug file (libdwfl: .build-id folders, .gnu_debuglink, compressed and shared DWARF,
+ * MiniDebugInfo), checking that it is the recorded one, and its symbol table.
+ *
+ * Invariants: 1. syms is sorted and holds only code symbols with a size, so a gap has no name;
+ * 2. an image with a problem answers nothing.
+ *
+ * Dropped: dwfl_module_addrinfo, which walks the whole symbol table for each address. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "analyzer/symbol/symbol_internal.h"
+
+struct symbolizer *symbolizer_new(void)
+{
+    struct symbolizer *s = xcalloc(1, sizeof *s);
+    s->debug_path = xstrdup(":.debug:/usr/lib/debug"); /* as gdb and elfutils look */
+    unsetenv("DEBUGINFOD_URLS");                       /* libdwfl would ask the network */
+    return s;
+}
+
+static void image_free(struct sym_image *im)
+{
+    dwarf_free(im);
+    if (im->dwfl) dwfl_end(im->dwfl);
+    free(im->syms);
+    free(im->path);
+    free(im->build_id);
+    free(im);
+}
+
+void symbolizer_free(struct symbolizer *s)
+{
+    if (!s) return;
+    while (s->images) {
+        struct sym_image *im = s->images;
+        s->images = im->next;
+        image_free(im);
+    }
+    map_free(&s->names);
+    arena_free(&s->arena);
+    free(s->debug_path);
+    free(s);
+}
+
+struct sym_image *symbolizer_image(struct symbolizer *s, const char *path, const char *build_id, int64_t not_after_ns)
+{
+    for (struct sym_image *im = s->images; im; im = im->next)
+        if (strcmp(im->path, path) == 0 && strcmp(im->build_id, build_id) == 0) return im;
+    struct sym_image *im = xcalloc(1, sizeof *im);
+    im->owner = s;
+    im->path = xstrdup(path);
+    im->build_id = xstrdup(build_id);
+    im->not_after_ns = not_after_ns;
+    im->next = s->images;
+    s->images = im;
+    return im;
+}
+
+/* Same file as recorded? By build id; without one by its age. */
+static bool is_recorded(const struct sym_image *im, const char *file)
+{
+    const unsigned char *id = NULL;
+    GElf_Addr vaddr;
+    int n = dwfl_module_build_id(im->module, &id, &vaddr);
+    struct buf hex = {0};
+    for (int i = 0; i < n; i++) buf_printf(&hex, "%02x", id[i]);
+    bool same = strcmp(hex.data ? hex.data : "", im->build_id) == 0;
+    buf_free(&hex);
+    if (!same || n > 0) return same;
+    struct stat st;
+    return stat(file, &st) == 0 && (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec <= im->not_after_ns;
+}
+
+static bool try_file(struct sym_image *im, const char *file)
+{
+    static const Dwfl_Callbacks template = {.find_elf = dwfl_build_id_find_elf,
+                                            .find_debuginfo = dwfl_standard_find_debuginfo,
+                                            .section_address = dwfl_offline_section_address};
+    static Dwfl_Callbacks callbacks;
+    callbacks = template;
+    callbacks.debuginfo_path = &im->owner->debug_path;
+    struct stat st;
+    /* Only regular files: a recorded path may name anything on this machine. */
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        im->problem = "the file is not there";
+        return false;
+    }
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        im->problem = "not a regular file";
+        return false;
+    }
+    im->dwfl = dwfl_begin(&callbacks);
+    if (im->dwfl) {
+        dwfl_report_begin(im->dwfl);
+        im->module = dwfl_report_elf(im->dwfl, path_base(file), file, fd, 0, true);
+        dwfl_report_end(im->dwfl, NULL, NULL);
+    }
+    if (!im->module) close(fd);
+    GElf_Addr bias = 0;
+    if (im->module && dwfl_module_getelf(im->module, &bias) && is_recorded(im, file)) {
+        im->bias = bias;
+        im->problem = NULL;
+        return true;
+    }
+    im->problem = im->module ? "the file is another build" : "not an ELF file";
+    if (im->dwfl) dwfl_end(im->dwfl);
+    im->dwfl = NULL;
+    im->module = NULL;
+    return false;
+}
+
+static int by_address(const void *a, const void *b)
+{
+    const struct elf_sym *x = a, *y = b;
+    if (x->lo != y->lo) return x->lo < y->lo ? -1 : 1;
+    /* Of several names the plainest stays first: fewest leading underscores, then shortest. */
+    size_t ux = strspn(x->name, "_"), uy = strspn(y->name, "_");
+    if (ux != uy) return ux < uy ? -1 : 1;
+    size_t lx = strlen(x->name), ly = strlen(y->name);
+    return lx != ly ? (lx < ly ? -1 : 1) : strcmp(x->name, y->name);
+}
+
+static void read_symbols(struct sym_image *im)
+{
+    int n = dwfl_module_getsymtab(im->module);
+    if (n <= 0) return;
+    im->syms = xcalloc((size_t)n, sizeof *im->syms);
+    for (int i = 0; i < n; i++) {
+        GElf_Sym sym;
+        GElf_Addr addr = 0;
+        const char *name = dwfl_module_getsym_info(im->module, i, &sym, &addr, NULL, NULL, NULL);
+        int type = GELF_ST_TYPE(sym.st_info);
+        if (!name || !*name || sym.st_size == 0 || sym.st_shndx == SHN_UNDEF) continue;
+        if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) continue;
+        uint64_t lo = addr - im->bias;
+        if (lo + sym.st_size < lo) continue;
+        im->syms[im->nsyms++] = (struct elf_sym){lo, lo + sym.st_size, name};
+    }
+    qsort(im->syms, im->nsyms, sizeof *im->syms, by_address);
+}
+
+static void image_open(struct sym_image *im)
+{
+    im->opened = true;
+    im->problem = "not a file";
+    bool ok = im->path[0] == '/' && try_file(im, im->path);
+    size_t len = strlen(im->build_id);
+    if (!ok && len > 2 && strspn(im->build_id, "0123456789abcdef") == len) {
+        const char *why = im->problem;
+        char *file =
+            arena_printf(&im->owner->arena, "/usr/lib/debug/.build-id/%.2s/%s.debug", im->build_id, im->build_id + 2);
+        ok = try_file(im, file);
+        if (!ok) im->problem = why;
+    }
+    if (!ok) return;
+    Dwarf_Addr dwarf_bias = 0;
+    Dwarf *dw = dwfl_module_getdwarf(im->module, &dwarf_bias);
+    im->dwarf_bias = dwarf_bias;
+    if (dw) dwarf_index(im, dw);
+    read_symbols(im);
+    if (!im->nsyms && !im->nranges) im->problem = "stripped";
+}
+
+const char *symbol_image_problem(struct sym_image *im)
+{
+    if (!im->opened) image_open(im);
+    return im->problem;
+}
+
+static const struct elf_sym *find_symbol(const struct sym_image *im, uint64_t addr)
+{
+    size_t lo = 0, hi = im->nsyms;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (im->syms[mid].lo <= addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    /* The nearest start that covers the address; of equal starts the first that does. */
+    const struct elf_sym *best = NULL;
+    for (size_t i = lo, looked = 0; i > 0 && looked < 16; i--, looked++) {
+        const struct elf_sym *s = &im->syms[i - 1];
+        if (best && s->lo != best->lo) break;
+        if (addr < s->hi) best = s;
+    }
+    return best;
+}
+
+unsigned symbol_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out, unsigned max)
+{
+    if (!im->opened) image_open(im);
+    if (im->problem || max == 0) return 0;
+    unsigned n = dwarf_lookup(im, addr, out, max);
+    if (n > 0 && out[n - 1].function) return n;
+    const struct elf_sym *s = find_symbol(im, addr);
+    if (!s) return n;
+    if (n == 0) {
+        out[0] = (struct sym_line){0};
+        n = 1;
+    }
+    out[n - 1].linkage = s->name;
+    out[n - 1].function = symbol_demangle(&im->owner->arena, s->name);
+    return n;
+}

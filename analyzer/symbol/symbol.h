@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From (ELF file, address) to functions, files and lines, inlined ones included. Files are found by path, then by build id under
+ * the debug folders; a file whose build id is not the recorded one is never used, so that
+ * a name is right or absent. Nothing is fetched from a network.
+ *
+ * Each file's tables are built once, when the first address of it is asked. */
+#ifndef ANALYZER_SYMBOL_H
+#define ANALYZER_SYMBOL_H
+
+#include "analyzer/util/util.h"
+
+struct symbolizer;
+struct sym_image;
+
+struct sym_line {
+    const char *function; /* demangled; NULL: not known */
+    const char *linkage;  /* as in the symbol table; NULL: not known */
+    const char *file;     /* NULL: not known */
+    const char *comp_dir; /* folder the file was compiled in; NULL: not known */
+    unsigned line;        /* 0: not known */
+};
+
+struct symbolizer *symbolizer_new(void);
+void symbolizer_free(struct symbolizer *s);
+/* build_id: lower-case hex, "" where the file has none. not_after_ns: a file without a build id that changed
+ * after that moment is not the one recorded. Lives as long as the symbolizer. */
+struct sym_image *symbolizer_image(struct symbolizer *s, const char *path, const char *build_id, int64_t not_after_ns);
+/* The lines of the code at the ELF address, innermost first. 0: nothing is known. Strings live as long as
+ * the symbolizer. A return address must be lowered by one first, to be inside its call. */
+unsigned symbol_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out, unsigned max);
+/* Why the image has no symbols, NULL when it has. */
+const char *symbol_image_problem(struct sym_image *im);
+
+/* Demangled by the C++ library where it is installed, else the name itself. In a. */
+const char *symbol_demangle(struct arena *a, const char *name);
+
+#endif
