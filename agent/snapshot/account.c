@@ -38,7 +38,7 @@ struct piece {
 
 static struct {
     struct account *a;
-    struct child_map index;
+    struct child_map index, images;
     struct child_vec pieces; /* sorted */
     int pagemap;
     size_t page;
@@ -136,11 +136,23 @@ static void take(const struct vma *v, enum what what, uint64_t rss, uint64_t laz
     }
 }
 
-static bool is_module(const char *path)
+/* Files that some of the program's code comes from: looked up before the lines are cut. */
+static void note_images(const char *text)
 {
-    for (uint32_t i = modules_count(); i-- > 0;)
-        if (strcmp(modules_get(i)->path, path) == 0) return true;
-    return false;
+    for (const char *p = text; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
+        const char *perms = strchr(p, ' '), *path = perms ? strchr(perms, '/') : NULL, *end = strchr(p, '\n');
+        if (!end || !path || path > end || (*p >= 'A' && *p <= 'Z') || perms[3] != 'x') continue;
+        char name[4096];
+        size_t n = (size_t)(end - path) < sizeof name ? (size_t)(end - path) : sizeof name - 1;
+        memcpy(name, path, n);
+        name[n] = 0;
+        *child_map_slot(&A.images, hash_of("", name)) = 1;
+    }
+}
+
+static bool is_image(const char *path)
+{
+    return child_map_get(&A.images, hash_of("", path)) != 0;
 }
 
 /* Memory of the program itself. */
@@ -149,7 +161,7 @@ static void add_rest(const struct vma *v, uint64_t rss, uint64_t lazy, uint64_t 
     const struct root_mapping *m = &v->map;
     if (strcmp(m->path, "[stack]") == 0)
         add("stack", "main", rss, lazy, size);
-    else if (m->path[0] == '/' && is_module(m->path))
+    else if (m->path[0] == '/' && is_image(m->path))
         add("image", m->path, rss, lazy, size);
     else if (m->shared)
         add("shared", m->path, rss, lazy, size);
@@ -188,7 +200,7 @@ static void one_mapping(const struct vma *v, size_t *next)
     if (size) add_rest(v, rss, lazy, size);
     if (m->path[0] == '/') {
         A.last_image[0] = 0;
-        if (is_module(m->path)) strncpy(A.last_image, m->path, sizeof A.last_image - 1);
+        if (is_image(m->path)) strncpy(A.last_image, m->path, sizeof A.last_image - 1);
     }
     A.last_end = m->hi;
 }
@@ -240,6 +252,7 @@ void account_read(struct account *a, int pid, const struct snapshot_job *job)
     }
     child_sort(A.pieces.items, A.pieces.n, sizeof(struct piece), by_lo);
     heap_walk_pages(inuse_pages, NULL);
+    note_images(text);
     parse(text);
     if (A.heap_size) {
         uint64_t lazy = A.heap_lazy, inuse = A.heap_inuse;

@@ -220,28 +220,30 @@ static bool is_descriptor(uintptr_t tp)
     return w[0] == tp && w[2] == tp;
 }
 
+/* The thread's table of TLS blocks: the descriptor points to its second entry. */
+static void mark_dtv(uintptr_t tp)
+{
+    if (is_descriptor(tp)) mark_value(R.m, ((const uintptr_t *)tp)[1] - 2 * sizeof(uintptr_t));
+}
+
 /* A stack on which nothing runs for the program: only its descriptor counts. */
 static void mark_descriptor(uintptr_t tp, uintptr_t lo, uintptr_t hi)
 {
     uintptr_t from = tp - TLS_BELOW_TP;
+    mark_dtv(tp);
     roots_mark_range(from > lo && from < tp ? from : lo, hi);
 }
 
 static void one_thread(const struct stopped_thread *t)
 {
     bool known = t->stack_lo < t->stack_hi;
-    if (t->is_agent) {
-        if (known && is_descriptor(t->tls) && inside(t->tls, t->stack_lo, t->stack_hi)) {
-            leave_out(t->stack_lo, t->stack_hi);
-            mark_descriptor(t->tls, t->stack_lo, t->stack_hi);
-        }
-        return;
-    }
+    if (t->is_agent) return; /* quiet_threads() */
     for (unsigned i = 0; i < t->nregs && i < sizeof t->all_regs / sizeof *t->all_regs; i++)
         mark_value(R.m, t->all_regs[i]);
     const uintptr_t regs[] = {t->regs.sp,  t->regs.fp,  t->regs.rbx, t->regs.r12,
                               t->regs.r13, t->regs.r14, t->regs.r15, t->start_arg};
     for (unsigned i = 0; i < sizeof regs / sizeof *regs; i++) mark_value(R.m, regs[i]);
+    mark_dtv(t->tls);
     if (!known) return; /* its mapping is scanned whole */
     leave_out(t->stack_lo, t->stack_hi);
     uintptr_t sp = t->regs.sp, lo = t->stack_lo;
@@ -253,12 +255,13 @@ static void one_thread(const struct stopped_thread *t)
     roots_mark_range(lo, t->stack_hi);
 }
 
-static void ended_threads(const struct snapshot_job *job)
+/* Ended ones and the agent's. */
+static void quiet_threads(const struct snapshot_job *job)
 {
     for (const struct thread *t = threads_first(); t; t = t->next) {
-        if (!t->ended || t->stack_lo >= t->stack_hi || !inside(t->tls, t->stack_lo, t->stack_hi)) continue;
+        if (!(t->ended || t->is_agent) || !inside(t->tls, t->stack_lo, t->stack_hi)) continue;
         bool reused = false; /* by a thread, or unmapped and mapped again by the program */
-        for (unsigned i = 0; i < job->nthreads; i++)
+        for (unsigned i = 0; i < job->nthreads && t->ended; i++)
             reused |= inside(job->threads[i].regs.sp, t->stack_lo, t->stack_hi);
         if (reused || !is_descriptor(t->tls)) continue;
         leave_out(t->stack_lo, t->stack_hi);
@@ -362,7 +365,7 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
     char *maps = child_read_file("/proc/self/maps", &len);
     leave_out_agent();
     for (unsigned i = 0; i < job->nthreads; i++) one_thread(&job->threads[i]);
-    ended_threads(job);
+    quiet_threads(job);
     for (unsigned i = 0; i < provider_count(); i++) {
         const struct seep_task_provider *p = provider_get(i);
         if (p->stacks) p->stacks(p->ctx, leave_out_stacks, NULL);
