@@ -3,7 +3,9 @@
  * The tracer's own contract: rules, memory it may read, and the walk.
  *
  *   unwind.c       entry points: modes, own frames left out, libunwind on request
- *   unwind_fast.c  the walk; pc → rule cache
+ *   unwind_step.h  one frame by the pc → rule cache; unwind_fast.c: the walk by it
+ *   trace.c        whole stacks recognised
+ *   unwind_full.c  the walk with all registers
  *   eh_frame.c     pc → FDE → row of the CFA program
  *   dwarf_expr.c   expressions
  *   arch.h         register numbers
