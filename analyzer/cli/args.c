@@ -45,8 +45,8 @@ int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, v
         argp_help(&shown, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, argv[0]);
         exit(fflush(stdout) == 0 ? EXIT_CLEAN : EXIT_CANNOT);
     }
-    return fail(EXIT_USAGE, "%s: \"%s\" is no option of it, or lacks or does not take a value; see `seep help%s`", argv[0], at,
-                argv[0] + strcspn(argv[0], " "));
+    return fail(EXIT_USAGE, "%s: \"%s\" is no option of it, or lacks or does not take a value; see `seep help%s`",
+                argv[0], at, argv[0] + strcspn(argv[0], " "));
 }
 
 void args_fail(const struct argp_state *state, const char *fmt, ...)

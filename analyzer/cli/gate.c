@@ -107,7 +107,6 @@ static void print(struct emit *e, const struct gate *g, struct recording *r, con
     const char *counts = report_counts_text(r, &c), *base = "";
     if (g->baseline || c.known)
         base = arena_printf(&r->arena, "   (baseline: %s known, %zu fixed)", unit_count(c.known), fixed);
-    if (!*counts) counts = g->baseline ? "no new leak" : "no leak was found";
     if (o && o->code)
         counts = arena_printf(&r->arena, "%s; the command failed: %s %d", counts, o->signal ? "signal" : "exit code",
                               o->signal ? o->signal : o->code);

@@ -12,6 +12,8 @@ static const struct {
 #define STAT(field, unit, meaning) {#field, unit, meaning},
 #include "agent/contract/stats.def"
 #undef STAT
+    {"rss", "bytes", "resident, as the kernel counts it"},
+    {"vsize", "bytes", "address space"},
 };
 
 static void processes(struct emit *e, struct recording *r)
@@ -151,7 +153,7 @@ static void memory(struct emit *e, struct recording *r, const struct snapshot *s
         int64_t value = query_int(q, 1, "stat.value");
         for (size_t i = 0; i < sizeof stats / sizeof *stats; i++)
             if (strcmp(stats[i].name, name) == 0) unit = stats[i].unit, meaning = stats[i].meaning;
-        bool bytes = strcmp(unit, "bytes") == 0 || strcmp(name, "rss") == 0;
+        bool bytes = strcmp(unit, "bytes") == 0;
         emit_int(e, name, value);
         emit_line(e, STYLE_PLAIN, "  %-16s %14s  %s", name, bytes ? unit_bytes(value) : unit_count(value), meaning);
     }

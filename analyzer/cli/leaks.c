@@ -51,15 +51,14 @@ int cmd_leaks(int argc, char **argv)
     struct finding_counts counts;
     report_count(f, nf, 1u << SEEP_PROVEN, &counts);
     if (!view_failed(r, &code)) {
-        bool any = nf > 0, proven = counts.by_confidence[SEEP_PROVEN] > 0;
+        bool any = report_is_leak(&counts), proven = counts.by_confidence[SEEP_PROVEN] > 0;
         struct emit e;
         emit_init(&e, stdout, l.view.json);
         emit_object(&e, NULL);
         emit_str(&e, "command", "leaks");
         emit_str(&e, "file", l.view.file);
         for (int i = 0; i <= SEEP_INFO; i++) emit_int(&e, confidence_name(i), counts.by_confidence[i]);
-        emit_head(&e, any ? STYLE_BAD : STYLE_GOOD, any ? "LEAK" : "CLEAN", "  %s",
-                  any ? report_counts_text(r, &counts) : "no leak was found");
+        emit_head(&e, any ? STYLE_BAD : STYLE_GOOD, any ? "LEAK" : "CLEAN", "  %s", report_counts_text(r, &counts));
         report_snapshots(&e, r, snaps, n);
         report_findings(&e, r, f, nf, l.view.limit, l.view.full);
         emit_end(&e);

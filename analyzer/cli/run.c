@@ -59,10 +59,10 @@ static void summary(const struct launch *l, const struct outcome *o)
     struct finding_counts counts;
     struct emit out;
     report_count(f, nf, 0, &counts);
+    bool leak = report_is_leak(&counts);
     emit_init(&out, stderr, false);
     emit_blank(&out);
-    emit_head(&out, nf ? STYLE_BAD : STYLE_GOOD, nf ? "LEAK" : "CLEAN", "  %s",
-              nf ? report_counts_text(r, &counts) : "no leak was found");
+    emit_head(&out, leak ? STYLE_BAD : STYLE_GOOD, leak ? "LEAK" : "CLEAN", "  %s", report_counts_text(r, &counts));
     report_snapshots(&out, r, snaps, n);
     if (o->signal)
         emit_line(&out, STYLE_PLAIN, "  the command was killed by signal %d (SIG%s)", o->signal,

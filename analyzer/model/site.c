@@ -16,11 +16,11 @@ static const char *const library_modules[] = {
 
 /* Functions of any module that only pass an allocation on; names ending in * are prefixes. */
 static const char *const library_functions[] = {
-    "malloc",     "calloc",    "realloc",       "reallocarray", "aligned_alloc", "posix_memalign", "memalign",
-    "valloc",     "pvalloc",   "strdup",        "strndup",      "asprintf",      "vasprintf",      "getline",
-    "getdelim",   "seep_new",  "operator new*", "std::*",       "__gnu_cxx::*",  "void std::*",    "xmalloc",
-    "xcalloc",    "xrealloc",  "xstrdup",       "xstrndup",     "xmemdup",       "xzalloc",        "g_malloc*",
-    "g_realloc*", "g_strdup*", "g_slice_*",     "co_*",
+    "malloc",     "calloc",    "realloc",       "reallocarray", "aligned_alloc",  "posix_memalign", "memalign",
+    "valloc",     "pvalloc",   "strdup",        "strndup",      "asprintf",       "vasprintf",      "getline",
+    "getdelim",   "seep_new",  "operator new*", "std::*",       "__gnu_cxx::*",   "void std::*",    "xmalloc",
+    "xcalloc",    "xrealloc",  "xstrdup",       "xstrndup",     "xmemdup",        "xzalloc",        "g_malloc*",
+    "g_realloc*", "g_strdup*", "g_slice_*",     "_start",       "__libc_start_*", "co_*",
 };
 
 static bool matches(const char *pattern, const char *s)
@@ -90,6 +90,11 @@ struct site stack_site(struct recording *r, struct stack *s)
             struct site site = frame_site(f, j);
             if (site_is_user(&site)) return site;
         }
+    }
+    /* All of it is the library's: then the first function that does not merely pass the allocation on. */
+    for (unsigned i = 0; i < s->n; i++) {
+        struct site site = frame_site(frame_resolve(r, s->frames[i]), 0);
+        if (!site.function || !function_is_library(site.function)) return site;
     }
     return s->n ? frame_site(frame_resolve(r, s->frames[0]), 0) : (struct site){0};
 }

@@ -55,9 +55,14 @@ void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct 
     }
 }
 
+bool report_is_leak(const struct finding_counts *c)
+{
+    return c->by_confidence[SEEP_PROVEN] + c->by_confidence[SEEP_LIKELY] + c->by_confidence[SEEP_GROWING] > 0;
+}
+
 const char *report_counts_text(struct recording *r, const struct finding_counts *c)
 {
-    const char *s = "";
+    const char *s = report_is_leak(c) ? "" : c->known ? "no new leak" : "no leak was found";
     for (int i = 0; i <= SEEP_INFO; i++)
         if (c->by_confidence[i])
             s = arena_printf(&r->arena, "%s%s%s %s", s, *s ? ", " : "", unit_count(c->by_confidence[i]),

@@ -24,7 +24,9 @@ struct finding_counts {
     int64_t known, memory_bytes, tasks;   /* bytes and tasks of those counted as failing by report_count's mask */
 };
 void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct finding_counts *out);
-/* "2 proven, 1 likely" */
+/* Something worse than info that is not known. */
+bool report_is_leak(const struct finding_counts *c);
+/* "2 proven, 1 likely", "no leak was found", "no leak was found; 3 info" */
 const char *report_counts_text(struct recording *r, const struct finding_counts *c);
 /* The findings, grouped by process where there are several; those known to the baseline are only counted. */
 void report_findings(struct emit *e, struct recording *r, const struct finding *f, size_t n, int64_t limit, bool full);

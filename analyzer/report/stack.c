@@ -38,27 +38,29 @@ void report_stack_json(struct emit *e, struct recording *r, const char *key, str
 void report_stack_text(struct emit *e, struct recording *r, const char *head, struct stack *s, unsigned max, bool full)
 {
     if (e->json || !s) return;
-    unsigned shown = 0, left = 0;
-    bool begun = full;
-    for (int pass = 0; pass < 2 && shown == 0; pass++) { /* a stack without user code is shown whole */
-        for (unsigned i = 0; i < s->n; i++) {
-            const struct frame *f = frame_resolve(r, s->frames[i]);
-            for (unsigned j = 0; j == 0 || j < f->nlines; j++) {
-                struct site site = frame_site(f, j);
-                begun = begun || pass > 0 || site_is_user(&site);
-                if (!begun) continue;
-                if (max && !full && shown == max) {
-                    left++;
-                    continue;
-                }
-                const char *place = site_place(&r->arena, &site), *function = site_function(&r->arena, &site);
-                /* Without symbols the function says module and offset already. */
-                emit_line(e, STYLE_PLAIN, "    %-8s %-24s %s", shown++ == 0 ? head : "",
-                          site.function || site.file ? place : "", function);
-            }
+    /* From the first of the user's lines to the last: what lies outside is the library's. */
+    unsigned at = 0, first = 0, last = 0, total = 0, shown = 0;
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct frame *f = frame_resolve(r, s->frames[i]);
+        for (unsigned j = 0; j == 0 || j < f->nlines; j++, total++) {
+            struct site site = frame_site(f, j);
+            if (!site_is_user(&site)) continue;
+            if (!last) first = total;
+            last = total + 1;
         }
     }
-    if (left) emit_line(e, STYLE_DIM, "    %-8s … %u more, see --full", "", left);
+    if (full || !last) first = 0, last = total;
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct frame *f = frame_resolve(r, s->frames[i]);
+        for (unsigned j = 0; j == 0 || j < f->nlines; j++, at++) {
+            if (at < first || at >= last || (max && !full && shown == max)) continue;
+            struct site site = frame_site(f, j);
+            /* Without symbols the function says module and offset already. */
+            emit_line(e, STYLE_PLAIN, "    %-8s %-24s %s", shown++ == 0 ? head : "",
+                      site.function || site.file ? site_place(&r->arena, &site) : "", site_function(&r->arena, &site));
+        }
+    }
+    if (last - first > shown) emit_line(e, STYLE_DIM, "    %-8s … %u more, see --full", "", last - first - shown);
 }
 
 const char *report_process(struct recording *r, const struct process *p)
