@@ -93,10 +93,19 @@ static struct g *next_local(struct p *p)
     return runq_get(p);
 }
 
+static struct g *look_global(struct p *p, bool batch)
+{
+    if (!atomic_load_explicit(&sched.nglobal, memory_order_relaxed)) return NULL;
+    colock_acquire(&sched.lock);
+    struct g *g = global_get(p, batch);
+    colock_release(&sched.lock);
+    return g;
+}
+
 void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reason reason)
 {
     struct m *m = g->m;
-    int *e = thread_errno(), saved = *e;
+    int saved = *thread_errno();
     if (unlikely(stack_canaries)) stack_check(g);
     g->reason = (uint8_t)reason;
     g->blocked_ns = atomic_load_explicit(&sched.coarse_ns, memory_order_relaxed);
@@ -111,15 +120,14 @@ void sched_yield_to_others(struct g *g)
 {
     struct m *m = g->m;
     if (unlikely(stack_canaries)) stack_check(g);
-    int *e = thread_errno(), saved = *e;
-    struct g *next = next_local(m->p);
-    if (!next) {
-        struct p *p = m->p;
-        bool wider = atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS == 0;
-        if (!wider && !atomic_load_explicit(&sched.nglobal, memory_order_relaxed)) {
+    int saved = *thread_errno();
+    struct p *p = m->p;
+    struct g *next = next_local(p);
+    if (!next && (next = look_global(p, true)) == NULL) {
+        uint32_t tick = atomic_load_explicit(&p->tick, memory_order_relaxed);
+        if (tick % FAIR_TICKS != 0) {
             /* Alone: do not leave, but count, so that the timers and the poller get their turn. */
-            atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1,
-                                  memory_order_relaxed);
+            atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
             return;
         }
         next = &m->g0;
@@ -153,15 +161,6 @@ void sched_ready(struct g *g)
 }
 
 /* ---- g0 */
-
-static struct g *look_global(struct p *p, bool batch)
-{
-    if (!atomic_load_explicit(&sched.nglobal, memory_order_relaxed)) return NULL;
-    colock_acquire(&sched.lock);
-    struct g *g = global_get(p, batch);
-    colock_release(&sched.lock);
-    return g;
-}
 
 /* Queues what the poller found; returns the first. */
 static struct g *take_ready(struct g_list *l)
