@@ -75,14 +75,12 @@ __attribute__((noinline)) uint64_t rule_miss(uintptr_t pc, uint64_t salt, size_t
     return rule;
 }
 
-bool step_chain(struct window *w, uintptr_t *pc, uintptr_t *sp, uintptr_t *fp)
+bool step_chain(struct window *w, struct chain *c)
 {
-    uintptr_t next_fp, ra;
-    if (*fp < *sp || !window_read(w, *fp, &next_fp) || !window_read(w, *fp + sizeof(uintptr_t), &ra)) return false;
-    if (ra == 0 || (next_fp != 0 && next_fp <= *fp)) return false;
-    *pc = ra;
-    *sp = *fp + 2 * sizeof(uintptr_t);
-    *fp = next_fp;
+    uintptr_t fp, ra;
+    if (c->fp < c->sp || !window_read(w, c->fp, &fp) || !window_read(w, c->fp + sizeof ra, &ra)) return false;
+    if (ra == 0 || (fp != 0 && fp <= c->fp)) return false;
+    *c = (struct chain){.pc = ra, .sp = c->fp + 2 * sizeof ra, .fp = fp};
     return true;
 }
 

@@ -32,8 +32,11 @@ bool unwind_step_full(struct frame_regs *regs, struct window *w, bool *exact)
     struct unwind_row row;
     const uintptr_t pc = regs->reg[ARCH_RA];
     if (!eh_frame_row(*exact ? pc : pc - 1, &row)) {
-        bool ok = (regs->known >> ARCH_FP & 1) &&
-                  step_chain(w, &regs->reg[ARCH_RA], &regs->reg[ARCH_SP], &regs->reg[ARCH_FP]);
+        struct chain c = {regs->reg[ARCH_RA], regs->reg[ARCH_SP], regs->reg[ARCH_FP]};
+        bool ok = (regs->known >> ARCH_FP & 1) && step_chain(w, &c);
+        regs->reg[ARCH_RA] = c.pc;
+        regs->reg[ARCH_SP] = c.sp;
+        regs->reg[ARCH_FP] = c.fp;
         regs->known &= 1u << ARCH_RA | 1u << ARCH_SP | 1u << ARCH_FP;
         *exact = false;
         return ok;

@@ -52,7 +52,10 @@ static inline uint64_t rule_lookup(uintptr_t pc, uint64_t salt)
 }
 
 /* Generated code has no unwind information but mostly keeps the frame-pointer chain. */
-bool step_chain(struct window *w, uintptr_t *pc, uintptr_t *sp, uintptr_t *fp);
+struct chain {
+    uintptr_t pc, sp, fp;
+};
+bool step_chain(struct window *w, struct chain *c);
 
 struct walk {
     uintptr_t pc, sp, fp;
@@ -121,7 +124,12 @@ static inline __attribute__((always_inline)) enum step_result walk_step(struct w
     case FAST_NONE:
         if (reads) reads->chain = true;
         k->back = 1;
-        return step_chain(w, &k->pc, &k->sp, &k->fp) ? STEP_OK : STEP_STOP;
+        struct chain c = {k->pc, k->sp, k->fp};
+        if (!step_chain(w, &c)) return STEP_STOP;
+        k->pc = c.pc;
+        k->sp = c.sp;
+        k->fp = c.fp;
+        return STEP_OK;
     case FAST_FULL: return STEP_FULL;
     default: return STEP_END;
     }
@@ -132,7 +140,9 @@ static inline __attribute__((always_inline)) enum step_result walk_step(struct w
     }
     if (RULE_FP(rule) != FP_SAME) {
         at = (RULE_FP(rule) == FP_CFA ? cfa : k->fp) + RULE_FP_OFF(rule);
-        if (!window_read(w, at, &k->fp)) return STEP_STOP;
+        uintptr_t fp; /* k's address must not be taken, it lives in registers */
+        if (!window_read(w, at, &fp)) return STEP_STOP;
+        k->fp = fp;
         if (reads) reads->fp_at = at;
     }
     k->sp = cfa;
