@@ -226,12 +226,12 @@ static void mark_dtv(uintptr_t tp)
     if (is_descriptor(tp)) mark_value(R.m, ((const uintptr_t *)tp)[1] - 2 * sizeof(uintptr_t));
 }
 
-/* A stack on which nothing runs for the program: only its descriptor counts. */
-static void mark_descriptor(uintptr_t tp, uintptr_t lo, uintptr_t hi)
+/* A stack on which nothing runs for the program: its descriptor counts, and static TLS as long as the thread is there. */
+static void mark_descriptor(const struct thread *t)
 {
-    uintptr_t from = tp - TLS_BELOW_TP;
-    mark_dtv(tp);
-    roots_mark_range(from > lo && from < tp ? from : lo, hi);
+    uintptr_t from = t->ended ? t->tls : t->tls - TLS_BELOW_TP;
+    mark_dtv(t->tls);
+    roots_mark_range(from > t->stack_lo ? from : t->stack_lo, t->stack_hi);
 }
 
 static void one_thread(const struct stopped_thread *t)
@@ -265,7 +265,7 @@ static void quiet_threads(const struct snapshot_job *job)
             reused |= inside(job->threads[i].regs.sp, t->stack_lo, t->stack_hi);
         if (reused || !is_descriptor(t->tls)) continue;
         leave_out(t->stack_lo, t->stack_hi);
-        mark_descriptor(t->tls, t->stack_lo, t->stack_hi);
+        mark_descriptor(t);
     }
 }
 

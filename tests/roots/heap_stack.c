@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A local variable of a thread whose stack is a block of the heap.
+ * expect: 1 reached */
+#include "root.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+
+static sem_t ready, go;
+
+static void *wait_for_go(void *arg)
+{
+    (void)arg;
+    void *volatile kept = plant();
+    sem_post(&ready);
+    sem_wait(&go);
+    return kept ? NULL : arg;
+}
+
+int main(void)
+{
+    pthread_t t;
+    pthread_attr_t a;
+    sem_init(&ready, 0, 0);
+    sem_init(&go, 0, 0);
+    pthread_attr_init(&a);
+    pthread_attr_setstack(&a, aligned_alloc(4096, 1 << 18), 1 << 18);
+    pthread_create(&t, &a, wait_for_go, NULL);
+    sem_wait(&ready);
+    int rc = check();
+    sem_post(&go);
+    pthread_join(t, NULL);
+    return rc;
+}
