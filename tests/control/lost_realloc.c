@@ -7,7 +7,7 @@ static char *buffer;
 
 static __attribute__((noinline)) void grow(void)
 {
-    size_t size = 100;
+    size_t size = 2;
     for (int step = 0; step < 6; step++) {
         char *p = realloc(buffer, size *= 3); /* PLANTED */
         if (!p) exit(4);
@@ -19,9 +19,9 @@ static __attribute__((noinline)) void grow(void)
 int main(int argc, char **argv)
 {
     bool leak = leaking(argc, argv);
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i <= 30; i++) {
         grow();
-        if (!leak) free(buffer);
+        if (!leak || i == 30) free(buffer);
         buffer = NULL;
     }
     scrub();

@@ -10,8 +10,9 @@ static char *held[BLOCKS], *lost;
 
 static __attribute__((noinline)) char *make_page(void)
 {
-    return malloc(SIZE);
-} /* PLANTED */
+    char *p = malloc(SIZE); /* PLANTED */
+    return p;
+}
 
 int main(int argc, char **argv)
 {
