@@ -123,6 +123,14 @@ static void put_styled(struct emit *e, enum emit_style style, const char *s, siz
     buf_free(&b);
 }
 
+/* Length without trailing blanks. */
+static size_t trimmed(const struct buf *b)
+{
+    size_t n = b->len;
+    while (n > 0 && b->data[n - 1] == ' ') n--;
+    return n;
+}
+
 void emit_line(struct emit *e, enum emit_style style, const char *fmt, ...)
 {
     if (e->json) return;
@@ -131,7 +139,7 @@ void emit_line(struct emit *e, enum emit_style style, const char *fmt, ...)
     va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    put_styled(e, style, b.data, b.len);
+    put_styled(e, style, b.data, trimmed(&b));
     fputc('\n', e->out);
     buf_free(&b);
 }
@@ -145,7 +153,7 @@ void emit_head(struct emit *e, enum emit_style style, const char *head, const ch
     buf_vprintf(&b, fmt, ap);
     va_end(ap);
     put_styled(e, style, head, strlen(head));
-    put_styled(e, STYLE_PLAIN, b.data, b.len);
+    put_styled(e, STYLE_PLAIN, b.data, trimmed(&b));
     fputc('\n', e->out);
     buf_free(&b);
 }

@@ -50,14 +50,16 @@ void report_stack_text(struct emit *e, struct recording *r, const char *head, st
         }
     }
     if (full || !last) first = 0, last = total;
+    if (!full && last - first < 2) return; /* its one line is said already */
     for (unsigned i = 0; i < s->n; i++) {
         const struct frame *f = frame_resolve(r, s->frames[i]);
         for (unsigned j = 0; j == 0 || j < f->nlines; j++, at++) {
             if (at < first || at >= last || (max && !full && shown == max)) continue;
             struct site site = frame_site(f, j);
-            /* Without symbols the function says module and offset already. */
+            bool named = site.function || site.file; /* else module and offset say it all */
+            const char *function = site_function(&r->arena, &site);
             emit_line(e, STYLE_PLAIN, "    %-8s %-24s %s", shown++ == 0 ? head : "",
-                      site.function || site.file ? site_place(&r->arena, &site) : "", site_function(&r->arena, &site));
+                      named ? site_place(&r->arena, &site) : function, named ? function : "");
         }
     }
     if (last - first > shown) emit_line(e, STYLE_DIM, "    %-8s … %u more, see --full", "", last - first - shown);

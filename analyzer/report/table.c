@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tables. JSON rows go out at once; text rows are kept until the end, when the widths are known. Text columns are left-aligned,
- * figures right-aligned; the last text column is never padded. */
+ * figures right-aligned; no line ends in blanks. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,29 +138,25 @@ static void print_lines(struct emit *e)
 {
     struct emit_table *t = e->table;
     size_t width[MAX_COLS] = {0};
-    unsigned last = 0;
-    for (unsigned c = 0; c < t->ncols; c++)
-        if (t->cols[c].title) last = c;
     for (size_t i = 0; i < t->n; i++)
         for (unsigned c = 0; c < t->ncols; c++)
             if (t->lines[i].cells[c] && text_width(t->lines[i].cells[c]) > width[c])
                 width[c] = text_width(t->lines[i].cells[c]);
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < t->n && t->n > 1; i++) { /* a heading alone is not shown */
         const struct line *l = &t->lines[i];
-        if (e->color && i == 0) fputs("\x1b[1m", e->out);
-        if (l->note) fputs(l->note, e->out);
+        struct buf b = {0};
+        buf_puts(&b, l->note ? l->note : "");
         for (unsigned c = 0, shown = 0; c < t->ncols && !l->note; c++) {
             if (!t->cols[c].title) continue;
             const char *s = l->cells[c] ? l->cells[c] : "";
-            size_t pad = width[c] - text_width(s);
-            if (shown++) fputs("  ", e->out);
-            if (t->cols[c].kind == COL_TEXT)
-                fprintf(e->out, "%s%*s", s, c == last ? 0 : (int)pad, "");
-            else
-                fprintf(e->out, "%*s%s", (int)pad, "", s);
+            int pad = (int)(width[c] - text_width(s));
+            bool text = t->cols[c].kind == COL_TEXT;
+            buf_printf(&b, "%s%*s%s%*s", shown++ ? "  " : "", text ? 0 : pad, "", s, text ? pad : 0, "");
         }
-        if (e->color && i == 0) fputs("\x1b[0m", e->out);
-        fputc('\n', e->out);
+        while (b.len > 0 && b.data[b.len - 1] == ' ') b.data[--b.len] = 0;
+        bool bold = e->color && i == 0;
+        fprintf(e->out, "%s%s%s\n", bold ? "\x1b[1m" : "", b.data, bold ? "\x1b[0m" : "");
+        buf_free(&b);
     }
 }
 

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Every command on a recording made by hand, text and JSON, against the answers kept here.
+# UPDATE=1 writes the answers anew; look at the difference before you commit it.
+set -eu
+command -v sqlite3 >/dev/null || exit 77
+seep=$(realpath "$BUILD/seep")
+want=$(realpath tests/golden)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tests/golden/mk_recording.sh "$work/server.seep"
+sum=$(md5sum <"$work/server.seep")
+cd "$work"
+export NO_COLOR=1
+bad=0
+check() { # name, expected exit code, command…
+    name=$1 code=$2
+    shift 2
+    rc=0
+    "$seep" "$@" >"$name.out" 2>&1 || rc=$?
+    [ "$rc" = "$code" ] || { echo "$name: exit $rc, not $code"; bad=1; }
+    if [ "${UPDATE:-}" ]; then
+        cp "$name.out" "$want/$name.out"
+    elif ! diff -u "$want/$name.out" "$name.out"; then
+        bad=1
+    fi
+}
+check info 0 info server.seep
+check info_json 0 info --json server.seep
+check top 0 top server.seep
+check top_json 0 top --json --process 1234 --snapshot warm server.seep
+check top_stacks 0 top --stacks --sort alloc --limit 2 server.seep
+check tasks 0 tasks server.seep
+check tasks_json 0 tasks --json --process 1234 server.seep
+check leaks 0 leaks server.seep
+check leaks_full 1 leaks --full --exit-code --process 1234 server.seep
+check leaks_json 0 leaks --json server.seep
+check leaks_first 0 leaks --snapshot first --process 1234 server.seep
+check diff 0 diff server.seep
+check diff_json 0 diff --json server.seep warm last
+check gate 1 gate server.seep
+check gate_known 0 gate --ignore "$(grep -o '^\[[0-9a-f]*' leaks.out | sed -n 1p | tr -d '[')" --max-bytes 100M --max-tasks 2 server.seep
+check gate_json 1 gate --json --fail-on likely server.seep
+check help 0 help
+[ "$(md5sum <server.seep)" = "$sum" ] || { echo "the recording was changed"; bad=1; }
+for f in *_json.out; do
+    python3 -c 'import json,sys; json.load(sys.stdin)' <"$f" || { echo "$f: not JSON"; bad=1; }
+done
+! grep -l "$(printf '\033')" ./*.out || { echo "an escape character was printed"; bad=1; }
+exit $bad
