@@ -136,11 +136,28 @@ static void interval(uint64_t now)
     if (interval_due_ns <= now) interval_due_ns = now + every;
 }
 
+/* SEEP_DEBUG=stop=MS: stops and resumes the program each MS milliseconds and does nothing else. For tests. */
+static uint64_t drill_ns, drill_due_ns = UINT64_MAX;
+
+static void drill(uint64_t now)
+{
+    const struct stopped_thread *threads;
+    unsigned n, missed;
+    if (now < drill_due_ns) return;
+    snapshot_gate_enter();
+    int rc = stop_world(&threads, &n, &missed);
+    if (rc == 0) resume_world();
+    snapshot_gate_leave();
+    if (rc < 0) log_line("stop drill: error %d", -rc);
+    drill_due_ns = os_mono_ns() + drill_ns;
+}
+
 static void wait_for_work(uint64_t now)
 {
     struct pollfd fds[1 + CONTROL_CLIENTS];
     unsigned n = control_poll_fds(fds);
     uint64_t until = tick.due_ns < interval_due_ns ? tick.due_ns : interval_due_ns;
+    if (until > drill_due_ns) until = drill_due_ns;
     if (n > 1 && until > now + 1000 * MS) until = now + 1000 * MS; /* clients may time out */
     uint64_t left = until > now ? until - now : 0;
     if (snapshot_requested()) left = 0;
@@ -164,6 +181,8 @@ static void *agent_main(void *slot)
     }
     tick.gap_ns = TICK_NS;
     interval_due_ns = 0;
+    drill_ns = (uint64_t)options_debug("stop", 0) * MS;
+    drill_due_ns = drill_ns ? 0 : UINT64_MAX;
     __atomic_store_n(&agent_tid, os_gettid(), __ATOMIC_RELEASE);
     __atomic_store_n(&state, RUNNING, __ATOMIC_RELEASE);
     os_futex_wake(&state, INT_MAX);
@@ -171,6 +190,7 @@ static void *agent_main(void *slot)
         snapshot_run_requests();
         interval(os_mono_ns());
         background(os_mono_ns());
+        drill(os_mono_ns());
         wait_for_work(os_mono_ns());
     }
     return NULL;
