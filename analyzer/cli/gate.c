@@ -180,11 +180,14 @@ static int judge(struct gate *g, const struct outcome *o, bool keep)
     return code;
 }
 
-/* A recording rather than a command: one operand without "--" that is a file and cannot be run. */
+/* A recording rather than a command: one operand without "--" that is called like one, or is a file that cannot be run. */
 static bool is_recording(const struct gate *g)
 {
     if (g->dashes || g->noperands != 1) return false;
-    return access(g->operands[0], F_OK) == 0 && access(g->operands[0], X_OK) != 0;
+    const char *name = g->operands[0];
+    size_t n = strlen(name);
+    if (n > 5 && strcmp(name + n - 5, ".seep") == 0) return true;
+    return access(name, F_OK) == 0 && access(name, X_OK) != 0;
 }
 
 int cmd_gate(int argc, char **argv)

@@ -1,0 +1,97 @@
+#!/bin/sh
+# Recordings that are none, or damaged: one line that says why, exit 3, and the file stays as it was.
+set -eu
+command -v sqlite3 >/dev/null || exit 77
+seep=$(realpath "$BUILD/seep")
+mk=$(realpath tests/golden/mk_recording.sh)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$mk" "$work/good.seep"
+cd "$work"
+bad=0
+refuse() { # file, words, command
+    f=$1 words=$2 command=${3:-leaks}
+    before=$(md5sum "$f" 2>/dev/null || true)
+    rc=0
+    "$seep" "$command" "$f" >out 2>err || rc=$?
+    lines=$(wc -l <err)
+    if [ "$rc" != 3 ] || [ "$lines" != 1 ] || [ -s out ] || ! grep -q "$words" err; then
+        echo "$f ($command): exit $rc, $lines lines: $(cat err)"
+        bad=1
+    fi
+    [ "$(md5sum "$f" 2>/dev/null || true)" = "$before" ] || { echo "$f: was changed"; bad=1; }
+}
+damage() { # name, SQL
+    cp good.seep "$1"
+    sqlite3 "$1" "PRAGMA writable_schema=ON; $2" >/dev/null
+}
+refuse missing.seep "no such recording"
+: >empty.seep
+refuse empty.seep "empty"
+mkdir folder.seep
+refuse folder.seep "directory"
+echo "hello, this is a text file" >text.seep
+refuse text.seep "not an SQLite file"
+mkfifo pipe.seep
+rc=0; "$seep" leaks pipe.seep 2>err || rc=$?
+[ $rc = 3 ] && grep -q "not a regular file" err || { echo "fifo: $rc $(cat err)"; bad=1; }
+for n in 10 99 4096 20000; do
+    head -c $n good.seep >cut.seep
+    refuse cut.seep "truncated"
+done
+sqlite3 other.seep "CREATE TABLE t (x)"
+refuse other.seep "another application"
+damage newer.seep "PRAGMA user_version = 2"
+refuse newer.seep "newer seep"
+damage zero.seep "PRAGMA user_version = 0"
+refuse zero.seep "format version"
+damage table.seep "CREATE TABLE passwords (x)"
+refuse table.seep 'foreign table "passwords"'
+damage view.seep "CREATE VIEW v AS SELECT 1"
+refuse view.seep 'foreign view'
+damage trigger.seep "CREATE TRIGGER t AFTER INSERT ON event BEGIN SELECT 1; END"
+refuse trigger.seep 'foreign trigger'
+damage dropped.seep "DROP TABLE task"
+refuse dropped.seep "task"
+damage column.seep "ALTER TABLE heap RENAME COLUMN frees TO f"
+refuse column.seep "heap.frees is missing"
+damage type.seep "UPDATE heap SET allocs = 'many' WHERE snapshot = 2"
+refuse type.seep "not an integer" top
+damage negative.seep "UPDATE heap SET alloc_bytes = -1 WHERE snapshot = 2"
+refuse negative.seep "negative" top
+damage live.seep "UPDATE snapshot SET live_bytes = -5"
+refuse live.seep "live_bytes is negative"
+damage nostack.seep "DELETE FROM stack WHERE id = 1"
+refuse nostack.seep "stack 1 is not there"
+damage noframe.seep "DELETE FROM frame WHERE id = 2"
+refuse noframe.seep "frame 2 is not there" top
+damage noimage.seep "DELETE FROM image WHERE id = 3"
+refuse noimage.seep "image 3 is not there" top
+damage blob.seep "UPDATE stack SET frames = x'0102' WHERE id = 1"
+refuse blob.seep "bytes of frames"
+damage noprocess.seep "DELETE FROM process WHERE id = 1"
+refuse noprocess.seep "process that is not there"
+damage evidence.seep "UPDATE finding SET evidence = '[1' WHERE id = 1"
+refuse evidence.seep "evidence"
+damage confidence.seep "UPDATE finding SET confidence = 'sure' WHERE id = 1"
+refuse confidence.seep "confidence"
+damage estimate.seep "UPDATE finding SET est_bytes = 9e999 WHERE id = 1"
+refuse estimate.seep "plausible"
+damage none.seep "DELETE FROM snapshot"
+refuse none.seep "no snapshot"
+
+# Corrupt pages in the middle: whatever is read, it ends in order.
+size=$(wc -c <good.seep)
+i=0
+while [ $i -lt 40 ]; do
+    cp good.seep corrupt.seep
+    at=$((4096 + i * (size - 4096) / 40))
+    printf '\377\001\200\377\377\377\377\377' | dd of=corrupt.seep bs=1 seek=$at conv=notrunc 2>/dev/null
+    for c in info top tasks leaks diff; do
+        rc=0
+        "$seep" $c corrupt.seep >out 2>err || rc=$?
+        case $rc in 0 | 3) ;; *) echo "corrupt at $at, $c: exit $rc: $(head -3 err)"; bad=1 ;; esac
+    done
+    i=$((i + 1))
+done
+exit $bad
