@@ -25,7 +25,7 @@ enum { LINE_BYTES = 4096 + 16 };
 static const uint64_t CLIENT_NS = 5ull * 1000000000;
 
 static struct client {
-    int fd; /* 0: free */
+    int fd; /* -1: free; set by control_open() */
     size_t have;
     uint64_t since_ns;
     char line[LINE_BYTES];
@@ -39,11 +39,7 @@ int control_open(void)
     long len = (long)(offsetof(struct sockaddr_un, sun_path) + 1 + n);
     long fd = sys3(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return (int)fd;
-    if (fd == 0) { /* 0 means free in the table of clients */
-        fd = sys3(SYS_fcntl, 0, F_DUPFD_CLOEXEC, 3);
-        raw_close(0);
-        if (fd < 0) return (int)fd;
-    }
+    for (int i = 0; i < CONTROL_CLIENTS; i++) clients[i].fd = -1;
     long rc = sys3(SYS_bind, fd, (long)&a, len);
     if (rc == 0) rc = sys3(SYS_listen, fd, CONTROL_CLIENTS, 0);
     if (rc != 0) {
@@ -57,18 +53,18 @@ int control_open(void)
 void control_close(void)
 {
     listener = -1;
-    for (int i = 0; i < CONTROL_CLIENTS; i++) clients[i].fd = 0;
+    for (int i = 0; i < CONTROL_CLIENTS; i++) clients[i].fd = -1;
 }
 
 unsigned control_poll_fds(struct pollfd *fds)
 {
     unsigned n = 0, used = 0;
     if (listener < 0) return 0;
-    for (int i = 0; i < CONTROL_CLIENTS; i++) used += clients[i].fd != 0;
+    for (int i = 0; i < CONTROL_CLIENTS; i++) used += clients[i].fd >= 0;
     /* A full table leaves newcomers in the backlog; slot 0 stays the listener's. */
     fds[n++] = (struct pollfd){.fd = used < CONTROL_CLIENTS ? listener : -1, .events = POLLIN};
     for (int i = 0; i < CONTROL_CLIENTS; i++)
-        if (clients[i].fd) fds[n++] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
+        if (clients[i].fd >= 0) fds[n++] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
     return n;
 }
 
@@ -83,7 +79,7 @@ static bool allowed(int fd)
 static void drop(struct client *c)
 {
     raw_close(c->fd);
-    c->fd = 0;
+    c->fd = -1;
 }
 
 static void reply(struct client *c, const char *text, size_t n)
@@ -191,10 +187,10 @@ static void welcome(void)
 {
     for (int i = 0; i < CONTROL_CLIENTS; i++) {
         struct client *c = &clients[i];
-        if (c->fd) continue;
+        if (c->fd >= 0) continue;
         long fd = sys6(SYS_accept4, listener, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC, 0, 0);
         if (fd < 0) return;
-        if (fd == 0 || !allowed((int)fd)) {
+        if (!allowed((int)fd)) {
             raw_close((int)fd);
             continue;
         }
@@ -208,9 +204,9 @@ void control_serve(const struct pollfd *fds, unsigned n)
 {
     for (unsigned e = 1; e < n; e++)
         for (int i = 0; i < CONTROL_CLIENTS; i++)
-            if (fds[e].revents && clients[i].fd == fds[e].fd && clients[i].fd) client_event(&clients[i]);
+            if (fds[e].revents && clients[i].fd == fds[e].fd) client_event(&clients[i]);
     if (n > 0 && (fds[0].revents & POLLIN)) welcome();
     uint64_t now = os_mono_ns();
     for (int i = 0; i < CONTROL_CLIENTS; i++)
-        if (clients[i].fd && now - clients[i].since_ns > CLIENT_NS) drop(&clients[i]);
+        if (clients[i].fd >= 0 && now - clients[i].since_ns > CLIENT_NS) drop(&clients[i]);
 }
