@@ -169,6 +169,13 @@ static void on_hit(void *arg, struct object_ref o)
     }
 }
 
+/* Leaked tasks reach what they wait for themselves: that wakes nobody. */
+static void no_hit(void *arg, struct object_ref o)
+{
+    (void)arg;
+    (void)o;
+}
+
 static void run_worklist(const struct snapshot_job *job)
 {
     while (J.nwork) {
@@ -315,6 +322,7 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
     for (uint32_t i = 0; i < J.waits.n; i++)
         if (tasks()[waits()[i].task].blocked) watch_or_release(i);
     run_worklist(job);
+    m->hit = no_hit;
     unwind_tasks(job);
     judge_leaked(job);
     m->watch = false;

@@ -151,7 +151,7 @@ static void write_tasks(const struct snapshot_job *job, int64_t snapshot, const 
             const struct wait_rec *o = &j->waits[t->waits + k];
             store_run(w, "itiiiti", snapshot, provider, (int64_t)t->id, (int64_t)k, (int64_t)o->object,
                       kind_names[o->kind <= SEEP_OBJ_OTHER ? o->kind : SEEP_OBJ_OTHER],
-                      (int64_t)(o->reached || t->live));
+                      (int64_t)(o->reached || !t->blocked));
         }
     }
 }
