@@ -257,7 +257,7 @@ void agent_thread_fork_child(void)
     wake_sent = 0;
     memset(&tick, 0, sizeof tick);
     control_close();
-    agent_thread_wanted = had && agent_options.follow && life_recording();
+    agent_thread_wanted = had && agent_options.follow;
     if (!agent_thread_wanted) return;
     fork_ns = os_mono_ns();
     fork_mask = current_mask();

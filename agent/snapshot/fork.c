@@ -100,10 +100,13 @@ static void shared_set(uint32_t *word)
 
 /* ---- The child */
 
+/* The parent may have gone (exec, exit_group) before it could tell: then what the child saw of the pause counts. */
 uint64_t snapshot_job_pause(const struct snapshot_job *job)
 {
-    for (int i = 0; i < 50 && !__atomic_load_n(&shared->pause_known, __ATOMIC_ACQUIRE); i++)
-        shared_wait(&shared->pause_known, 0, 100000000);
+    for (int i = 0; i < 1000 && !__atomic_load_n(&shared->pause_known, __ATOMIC_ACQUIRE); i++) {
+        if (sys3(SYS_getppid, 0, 0, 0) != process_start()->pid) break;
+        shared_wait(&shared->pause_known, 0, 5000000);
+    }
     return __atomic_load_n(&shared->pause_known, __ATOMIC_ACQUIRE) ? shared->pause_ns : job->pause_ns;
 }
 
@@ -117,7 +120,8 @@ static void first_to_be_killed(void)
 
 static void child_main(void *arg)
 {
-    const struct snapshot_job *job = arg;
+    struct snapshot_job *job = arg;
+    job->pause_ns = os_mono_ns() - job->mono_ns;
     struct rlimit none = {0, 0};
     uint64_t all = ~(3ull << 31); /* all but 32 and 33, which libc uses */
     agent_in_child = true;
@@ -139,8 +143,7 @@ static void child_main(void *arg)
 static int prepare_memory(void)
 {
     if (!shared) { /* not through os.h: this page is no memory of the agent's alone */
-        long p =
-            sys6(SYS_mmap, 0, (long)os_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        long p = sys6(SYS_mmap, 0, (long)os_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (p < 0 && p > -4096) return (int)p;
         shared = (struct shared *)p;
         _Static_assert(sizeof(struct shared) <= 4096, "one page");
@@ -241,6 +244,21 @@ static int take(const struct snapshot_request *req, struct snapshot_result *out)
     return out->error ? failed(out, out->error, "the snapshot was not written") : 0;
 }
 
+/* One line for a failure, and once a minute for the same one again. */
+static void tell(int error, const struct snapshot_result *res)
+{
+    static int last_error;
+    static uint64_t last_ns;
+    uint64_t now = os_mono_ns();
+    if (error == last_error && now - last_ns < 60ull * 1000000000 && agent_options.verbose == 0) return;
+    last_error = error;
+    last_ns = now;
+    if (strncmp(res->message, "snapshot ", 9) == 0)
+        log_line("%s", res->message);
+    else
+        log_line("snapshot %u lost: %s", snapshot_seq(), res->message);
+}
+
 int snapshot_take(const struct snapshot_request *req, struct snapshot_result *out)
 {
     struct snapshot_result ignored;
@@ -253,6 +271,6 @@ int snapshot_take(const struct snapshot_request *req, struct snapshot_result *ou
     word_enter(&busy);
     int rc = take(req, out);
     word_leave(&busy);
-    if (rc < 0) log_line("snapshot %u failed: %s", out->seq ? out->seq : snapshot_seq(), out->message);
+    if (rc < 0) tell(rc, out);
     return rc;
 }
