@@ -19,6 +19,9 @@
 #include "agent/profile/unwind.h"
 #include "agent/util/options.h"
 
+/* Up to this rate in bytes stacks recur soon enough for trace.c to pay for its memory. */
+#define OFTEN_RATE 16384
+
 static struct {
     uint64_t rate;
     uint64_t seed;   /* 0: seed generators from the kernel */
@@ -114,21 +117,13 @@ int64_t prof_first_gap(void)
     return thread_gap();
 }
 
-/* skip: frames of the agent above the one that calls this. */
-static inline __attribute__((always_inline)) uint32_t capture(unsigned skip)
-{
-    uintptr_t pcs[PROF_MAX_DEPTH];
-    unsigned n = unwind_here(pcs, prof.depth, skip + 1);
-    return stack_intern(pcs, n);
-}
-
 void prof_alloc(struct mspan *span, uint32_t index, size_t requested)
 {
     prof_init();
     heap_set_next_sample(thread_gap());
     if (agent_tls.in_profile || agent_in_child || prof.rate == 0) return;
     agent_tls.in_profile = 1;
-    uint32_t id = bucket_for(capture(0), heap_span_elem_size(span));
+    uint32_t id = bucket_for(unwind_intern(prof.depth, 1, prof.rate <= OFTEN_RATE), heap_span_elem_size(span));
     if (id) {
         /* The counters first: a record without them would be a free without an allocation. Both are in one critical
          * section, so a snapshot sees both or neither. */
@@ -178,7 +173,7 @@ __attribute__((noinline)) uint32_t prof_stack_here(unsigned skip)
     uint32_t id = 0;
     if (!agent_tls.in_profile) {
         agent_tls.in_profile = 1;
-        id = capture(skip);
+        id = unwind_intern(prof.depth, skip + 1, false);
         agent_tls.in_profile = 0;
     }
     agent_leave();

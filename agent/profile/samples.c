@@ -9,7 +9,8 @@
  *   1. A span's table pointer, its records and its live count change only under the span's stripe lock. The heap's
  *      test of the pointer without the lock is enough for a free: the freeing thread owns the slot, the record was
  *      stored before malloc returned the block, and whatever handed the block to this thread ordered that
- *      store before the test. Another slot's record may come or go meanwhile; it is not looked at.
+ *      store before the test. It may look at its own record too: where its object is sampled, the table cannot go; where
+ *      not, the table may be another span's by now, and sample_take decides under the lock.
  *   2. A table whose last record is taken is all zero, is taken off its span and put on the free list of its size:
  *      memory is bounded by the number of sampled objects, not by the number of spans that ever held one.
  *   3. Hence every slot of a table on a free list is zero.

@@ -148,6 +148,21 @@ __attribute__((noinline)) unsigned unwind_here(uintptr_t *pcs, unsigned max, uns
     return unwind_walk(&regs, &w, pcs, max, skip + 1, true);
 }
 
+__attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip, bool often)
+{
+    uintptr_t pcs[PROF_MAX_DEPTH];
+    if (often && mode == MODE_FAST) {
+        struct frame_regs regs;
+        struct window w;
+        ARCH_CAPTURE(regs.reg);
+        regs.known = ARCH_CALLEE_SAVED | 1u << ARCH_SP | 1u << ARCH_RA;
+        window_own(&w, regs.reg[ARCH_SP]);
+        uint32_t id = trace_intern(&regs, &w, pcs, max, skip + 1);
+        if (id != TRACE_NONE) return id;
+    }
+    return stack_intern(pcs, unwind_here(pcs, max, skip + 1));
+}
+
 unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
                         uintptr_t *pcs, unsigned max)
 {

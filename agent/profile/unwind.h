@@ -85,6 +85,12 @@ unsigned unwind_walk(const struct frame_regs *regs, struct window *w, uintptr_t 
                      bool drop_own);
 unsigned unwind_walk_full(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip,
                           bool drop_own);
+/* The id of the interned stack of regs (trace.c), or TRACE_NONE: to be walked in full. pcs: room for max. */
+#define TRACE_NONE UINT32_MAX
+uint32_t trace_intern(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip);
+/* unwind_here and stack_intern in one; often: the same stacks are expected again. */
+uint32_t unwind_intern(unsigned max, unsigned skip, bool often);
+
 /* libseep's own mapping, empty until known or when the agent is linked into the program. */
 extern uintptr_t unwind_own_lo, unwind_own_hi;
 
