@@ -15,22 +15,24 @@
  *
  * Invariants
  *   1. seq of an entry is odd while it is written; a reader that saw it change, or odd, has a miss.
- *   2. What a reader takes from an entry is only used after checks that hold for garbage too: places inside the window,
- *      ids in range.
+ *   2. A reader checks seq before it follows `pcs`, and again at the end. Places it may have read half-written in between
+ *      are checked against the window.
+ *   3. A trace belongs to one generation of modules: whenever that rises, rules are flushed.
  * Locks: none; a writer that finds the entry taken gives up. Allocates its table once, metadata. */
 #include "agent/profile/internal.h"
 #include "agent/profile/unwind_step.h"
 
 #include <string.h>
 
-enum { KEY_FRAMES = 4, TRACES_LOG2 = 13, WORDS = 114, NO_PLACE = 0xffff };
+enum { KEY_FRAMES = 4, TRACES_LOG2 = 13, WORDS = 110, NO_PLACE = 0xffff };
 
 struct trace {
     uint32_t seq;
     uint32_t stack;
-    uint64_t salt;      /* rules' */
-    uint16_t n, nvalue; /* places of return addresses; pairs (place, value) of other words */
-    uint16_t fp;        /* rbp at the base, relative to it in words; NO_PLACE: any */
+    const uintptr_t *pcs; /* the stack's */
+    uint64_t salt;        /* rules' */
+    uint16_t n, nvalue;   /* places of return addresses; pairs (place, value) of other words */
+    uint16_t fp;          /* rbp at the base, relative to it in words; NO_PLACE: any */
     uint16_t pad;
     uint16_t word[WORDS]; /* n places, then nvalue pairs; in words from the base */
 };
@@ -56,25 +58,27 @@ static inline uint16_t place(uintptr_t addr, uintptr_t base)
 /* Id of the stack that the trace says, if every word it depends on is the same here; else 0. */
 static uint32_t match(const struct trace *t, const struct walk *k, const struct window *w)
 {
-    uint32_t seq = __atomic_load_n(&t->seq, __ATOMIC_ACQUIRE);
-    if ((seq & 1) || t->salt != k->salt) return 0;
+    uint32_t seq = __atomic_load_n(&t->seq, __ATOMIC_ACQUIRE), id = t->stack;
+    const uintptr_t *pcs = t->pcs;
+    unsigned n = t->n, nvalue = t->nvalue;
+    uint64_t salt = t->salt;
+    uint16_t fp = t->fp;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if ((seq & 1) || __atomic_load_n(&t->seq, __ATOMIC_RELAXED) != seq) return 0;
+    if (salt != k->salt || n + KEY_FRAMES > k->max) return 0;
+    for (unsigned i = 0; i < n + KEY_FRAMES; i += 8) __builtin_prefetch(pcs + i);
     const uintptr_t base = k->sp;
     const size_t room = (w->hi - base) / sizeof(uintptr_t); /* words that may be read */
     const uintptr_t *stack = (const uintptr_t *)(base + w->delta);
-    const uintptr_t *pcs;
-    uint32_t generation, id = t->stack;
-    unsigned depth = stack_get(id, &pcs, &generation), n = t->n, nvalue = t->nvalue;
-    if (depth != n + KEY_FRAMES || n + 2 * nvalue > WORDS || depth > k->max) return 0;
     for (unsigned i = 0; i < KEY_FRAMES; i++)
         if (pcs[i] != k->pcs[i]) return 0;
-    if (t->fp != NO_PLACE && t->fp != place(k->fp, base)) return 0;
+    if (fp != NO_PLACE && fp != place(k->fp, base)) return 0;
     for (unsigned i = 0; i < n; i++)
         if (t->word[i] >= room || stack[t->word[i]] != pcs[KEY_FRAMES + i]) return 0;
     for (const uint16_t *v = t->word + n; nvalue-- > 0; v += 2)
         if (v[0] >= room || v[1] != place(stack[v[0]], base)) return 0;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (__atomic_load_n(&t->seq, __ATOMIC_RELAXED) != seq || generation != modules_generation()) return 0;
-    return id;
+    return __atomic_load_n(&t->seq, __ATOMIC_RELAXED) == seq ? id : 0;
 }
 
 /* What the walk notes from the base on. */
@@ -127,6 +131,7 @@ static void remember(struct trace *t, struct recorder *r, const struct walk *k, 
         return;
     __atomic_thread_fence(__ATOMIC_RELEASE);
     t->stack = id;
+    t->pcs = pcs;
     t->salt = k->salt;
     t->n = r->t.n;
     t->nvalue = r->t.nvalue;

@@ -31,6 +31,7 @@ enum mode { MODE_FAST, MODE_FP, MODE_LIBUNWIND }; /* the order of the option's v
 uintptr_t unwind_own_lo, unwind_own_hi;
 static enum mode mode;
 static int (*unw_backtrace_fn)(void **, int); /* atomic; NULL until loaded */
+static bool checking;                         /* SEEP_DEBUG=unwindcheck=1 */
 
 extern int _dl_find_object(void *, struct dl_find_object *) __attribute__((weak));
 
@@ -47,13 +48,18 @@ void unwind_init(void)
 
 void unwind_late_init(void)
 {
-    if (mode != MODE_LIBUNWIND || unw_backtrace_fn) return;
+    bool check = unwind_own_hi && options_debug("unwindcheck", 0);
+    if ((mode != MODE_LIBUNWIND && !check) || unw_backtrace_fn) return;
     /* Local: its _Unwind_* must not come between the program and libgcc. */
     void *lib = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
     void *fn = lib ? dlsym(lib, "unw_backtrace") : NULL;
     if (!fn) {
-        log_line("libunwind.so.8 can't be loaded: stacks are captured by SEEP_UNWIND=fast");
+        log_line("libunwind.so.8 can't be loaded: %s", check ? "unwindcheck is off" : "SEEP_UNWIND=fast is used");
         return;
+    }
+    if (check && mode == MODE_FAST) {
+        log_line("unwindcheck: every recorded stack is compared with libunwind's");
+        checking = true;
     }
     __atomic_store_n((void **)(void *)&unw_backtrace_fn, fn, __ATOMIC_RELEASE);
 }
@@ -148,19 +154,33 @@ __attribute__((noinline)) unsigned unwind_here(uintptr_t *pcs, unsigned max, uns
     return unwind_walk(&regs, &w, pcs, max, skip + 1, true);
 }
 
+/* SEEP_DEBUG=unwindcheck=1: says where the stack that was recorded is not libunwind's. */
+static void check_stack(uint32_t id, unsigned max)
+{
+    uintptr_t theirs[PROF_MAX_DEPTH];
+    const uintptr_t *ours;
+    unsigned n = stack_get(id, &ours, NULL), m = walk_libunwind(theirs, max, 0), i = 0;
+    while (i < n && i < m && ours[i] == theirs[i]) i++;
+    if (i < n || i < m)
+        log_line("unwindcheck: stack %u differs: %u frames, libunwind's %u; frame %u is %p, libunwind's %p", id, n, m,
+                 i, i < n ? (void *)ours[i] : NULL, i < m ? (void *)theirs[i] : NULL);
+}
+
 __attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip, bool often)
 {
     uintptr_t pcs[PROF_MAX_DEPTH];
+    uint32_t id = TRACE_NONE;
     if (often && mode == MODE_FAST) {
         struct frame_regs regs;
         struct window w;
         ARCH_CAPTURE(regs.reg);
         regs.known = ARCH_CALLEE_SAVED | 1u << ARCH_SP | 1u << ARCH_RA;
         window_own(&w, regs.reg[ARCH_SP]);
-        uint32_t id = trace_intern(&regs, &w, pcs, max, skip + 1);
-        if (id != TRACE_NONE) return id;
+        id = trace_intern(&regs, &w, pcs, max, skip + 1);
     }
-    return stack_intern(pcs, unwind_here(pcs, max, skip + 1));
+    if (id == TRACE_NONE) id = stack_intern(pcs, unwind_here(pcs, max, skip + 1));
+    if (__builtin_expect(checking, 0)) check_stack(id, max);
+    return id;
 }
 
 unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
