@@ -6,7 +6,7 @@
  * every machine and after unrelated edits. Rows of one snapshot with the same id (other sizes, other library frames, other
  * lines of the same function) are one finding.
  *
- * Invariants: 1. order: confidence, then bytes, then id: the same recording gives the same report;
+ * Invariants: 1. order: confidence, causes before what they took along, bytes, id: the same recording gives the same report;
  * 2. evidence is valid JSON. */
 #include <jansson.h>
 #include <math.h>
@@ -100,12 +100,20 @@ void fingerprint(struct recording *r, const char *rule, const char *wait_reason,
 }
 
 /* ---- loading */
-static const char *check_evidence(struct recording *r, const char *text)
+static int64_t count_of(const json_t *j, const char *key)
+{
+    const json_t *v = json_object_get(j, key);
+    return json_is_integer(v) && json_integer_value(v) > 0 ? json_integer_value(v) : 0;
+}
+
+static const char *check_evidence(struct recording *r, struct finding *f, const char *text)
 {
     json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(j)) store_damaged(r->store, "finding.evidence is not a JSON object");
     char *tidy = json_is_object(j) ? json_dumps(j, JSON_COMPACT) : NULL;
     const char *kept = arena_strdup(&r->arena, tidy ? tidy : "{}");
+    f->direct = count_of(j, "direct");
+    f->indirect = count_of(j, "indirect");
     free(tidy);
     json_decref(j);
     return kept;
@@ -115,6 +123,9 @@ static int by_order(const void *a, const void *b)
 {
     const struct finding *x = a, *y = b;
     if (x->confidence != y->confidence) return x->confidence - y->confidence;
+    /* What hangs from other lost blocks comes after what lost it. */
+    bool hx = x->indirect && !x->direct, hy = y->indirect && !y->direct;
+    if (hx != hy) return hx ? 1 : -1;
     if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
     if (x->objects != y->objects) return x->objects > y->objects ? -1 : 1;
     int c = strcmp(x->id, y->id);
@@ -131,6 +142,8 @@ static void merge(struct finding *into, const struct finding *f)
     into->rows += f->rows;
     into->seen_objects = add(into->seen_objects, f->seen_objects);
     into->seen_bytes = add(into->seen_bytes, f->seen_bytes);
+    into->direct = add(into->direct, f->direct);
+    into->indirect = add(into->indirect, f->indirect);
     into->objects = add(into->objects, f->objects);
     into->bytes = add(into->bytes, f->bytes);
     into->sampled |= f->sampled;
@@ -169,8 +182,8 @@ size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t 
                 .seen_bytes = query_count(q, 6, "finding.bytes"),
                 .sampled = query_count(q, 9, "finding.sampled") != 0,
                 .oldest_ns = query_count(q, 10, "finding.oldest_ns"),
-                .evidence = check_evidence(r, query_text(q, 11, "finding.evidence")),
             };
+            f.evidence = check_evidence(r, &f, query_text(q, 11, "finding.evidence"));
             double est_objects = query_real(q, 7, "finding.est_objects"),
                    est_bytes = query_real(q, 8, "finding.est_bytes");
             f.objects = (int64_t)llround(est_objects);

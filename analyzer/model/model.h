@@ -171,8 +171,9 @@ struct finding {
     int64_t objects, bytes;           /* estimated */
     int64_t bytes_error;              /* standard error, 0: exact */
     int64_t oldest_ns;
-    const char *evidence; /* JSON object, valid */
-    bool known;           /* by the baseline */
+    const char *evidence;     /* JSON object, valid */
+    int64_t direct, indirect; /* of seen_objects: lost by themselves, hanging from other lost blocks; 0, 0: not told */
+    bool known;               /* by the baseline */
 };
 size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t n, struct finding **out);
 bool rule_is_about_tasks(const char *rule);

@@ -96,14 +96,16 @@ static void evidence_lines(struct emit *e, const struct finding *f)
     if (e->json) return;
     json_t *j = json_loads(f->evidence, 0, NULL);
     const char *no_proof = json_string_value(json_object_get(j, "no_proof"));
-    int64_t kept = evidence_int(j, "kept_bytes"), indirect = evidence_int(j, "indirect");
+    int64_t kept = evidence_int(j, "kept_bytes");
     if (no_proof) emit_line(e, STYLE_PLAIN, "    doubt    no proof: %s", no_proof);
     if (kept)
         emit_line(e, STYLE_PLAIN, "    keeps    %s in %s alive", unit_bytes(kept),
                   unit_plural(evidence_int(j, "kept_objects"), "block"));
-    if (indirect)
+    if (f->indirect && !f->direct)
+        emit_line(e, STYLE_PLAIN, "    chain    lost with other lost blocks that point to it: see to those first");
+    else if (f->indirect)
         emit_line(e, STYLE_PLAIN, "    chain    of the %s seen, %s hang from other lost blocks",
-                  unit_count(f->seen_objects), unit_count(indirect));
+                  unit_count(f->seen_objects), unit_count(f->indirect));
     json_decref(j);
 }
 
