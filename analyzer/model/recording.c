@@ -205,8 +205,16 @@ const struct frame *frame_resolve(struct recording *r, struct frame *f)
 
 const char *process_command(struct recording *r, const struct process *p)
 {
-    char *s = arena_strdup(&r->arena, *p->argv ? p->argv : p->exe);
-    for (char *c = s; *c; c++)
-        if (*c == SEEP_ARGV_SEP) *c = ' ';
+    char *s = arena_strdup(&r->arena, *p->argv ? p->argv : p->exe), *out = s;
+    /* Programs that rewrite their title leave a long run of separators. */
+    for (const char *c = s; *c; c++) {
+        bool blank = *c == SEEP_ARGV_SEP || *c == ' ';
+        if (!blank)
+            *out++ = *c;
+        else if (out > s && out[-1] != ' ')
+            *out++ = ' ';
+    }
+    while (out > s && out[-1] == ' ') out--;
+    *out = 0;
     return s;
 }

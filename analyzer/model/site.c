@@ -16,12 +16,25 @@ static const char *const library_modules[] = {
 
 /* Functions of any module that only pass an allocation on; names ending in * are prefixes. */
 static const char *const library_functions[] = {
-    "malloc",     "calloc",    "realloc",       "reallocarray", "aligned_alloc",  "posix_memalign", "memalign",
-    "valloc",     "pvalloc",   "strdup",        "strndup",      "asprintf",       "vasprintf",      "getline",
-    "getdelim",   "seep_new",  "operator new*", "std::*",       "__gnu_cxx::*",   "void std::*",    "xmalloc",
-    "xcalloc",    "xrealloc",  "xstrdup",       "xstrndup",     "xmemdup",        "xzalloc",        "g_malloc*",
-    "g_realloc*", "g_strdup*", "g_slice_*",     "_start",       "__libc_start_*", "co_*",
+    "aligned_alloc", "memalign",      "valloc", "pvalloc",     "asprintf",     "vasprintf", "getline", "getdelim",
+    "seep_new",      "operator new*", "std::*", "void std::*", "__gnu_cxx::*", "g_slice_*", "_start",  "__libc_start_*",
 };
+
+/* And every wrapper that says so in its name: xmalloc, zmalloc_usable, CRYPTO_zalloc, PyObject_Malloc, g_malloc0, xstrdup. */
+static const char *const allocator_words[] = {"malloc",   "calloc", "realloc", "reallocarray", "zalloc",
+                                              "memalign", "strdup", "strndup", "memdup"};
+
+static bool named_allocator(const char *function)
+{
+    if (strchr(function, '(') || strchr(function, ':')) return false; /* C++ says it with namespaces */
+    for (size_t i = 0; i < sizeof allocator_words / sizeof *allocator_words; i++) {
+        const char *at = strcasestr(function, allocator_words[i]);
+        if (!at) continue;
+        char next = at[strlen(allocator_words[i])];
+        if (next == 0 || next == '_' || (next >= '0' && next <= '9') || next == '.') return true;
+    }
+    return false;
+}
 
 static bool matches(const char *pattern, const char *s)
 {
@@ -40,7 +53,7 @@ bool function_is_library(const char *function)
 {
     for (size_t i = 0; i < sizeof library_functions / sizeof *library_functions; i++)
         if (matches(library_functions[i], function)) return true;
-    return false;
+    return named_allocator(function);
 }
 
 const char *module_name(struct arena *a, const char *path)
