@@ -52,7 +52,7 @@ void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requeste
     } else {
         mcache_arm(mc, INT64_MAX); /* replaced by the profiler, unless it can't */
         prof_alloc(s, s->state == SPAN_LARGE ? 0 : span_index(s, (uintptr_t)p), requested);
-        if (__atomic_load_n(&s->samples, __ATOMIC_RELAXED)) s->fast = NO_CACHE;
+        if (s->state == SPAN_SMALL) span_set_owner(s, mc);
     }
     agent_leave();
     errno = saved;
@@ -116,6 +116,11 @@ void heap_bad_free(const void *p, const char *why)
     log_fatal("free of %p: %s", p, why);
 }
 
+void heap_bad_link(const struct mspan *s, const struct slot *p)
+{
+    log_fatal("malloc: block %p of %zu bytes was written to after free, or freed twice", (const void *)p, s->elem_size);
+}
+
 /* In a span of another thread the list may change under the walk. Then the walk ends early, and never at a slot that is
  * allocated: a slot's link is cleared before it is handed out. */
 static bool in_list(const struct mspan *s, uintptr_t first, uintptr_t p)
@@ -140,7 +145,7 @@ static void check_free(const struct mspan *s, uintptr_t p)
     if (UNLIKELY(!span_slot_start(s, p) || p - s->base >= (size_t)s->nelems * s->elem_size))
         heap_bad_free((void *)p, "not the start of an allocated block");
     const struct slot *slot = (const struct slot *)p;
-    if (UNLIKELY(slot_looks_free(slot->link) || agent_options.check >= 1 || p >= s->bump) && slot_is_free(s, slot))
+    if (UNLIKELY(slot == s->free || p >= s->bump || (agent_options.check >= 1 && slot_is_free(s, slot))))
         heap_bad_free((void *)p, "already free");
 }
 
@@ -174,12 +179,6 @@ static void remote_free(struct mcache *mc, struct mspan *s, struct slot *p)
     }
 }
 
-/* Restores the fast path of a span whose last sampled slot has gone. */
-static void maybe_fast(struct mcache *mc, struct mspan *s)
-{
-    if (s->fast == NO_CACHE && !__atomic_load_n(&s->samples, __ATOMIC_RELAXED)) s->fast = mc;
-}
-
 static void tell_profile(struct mspan *s, uint32_t index)
 {
     const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
@@ -204,7 +203,7 @@ __attribute__((noinline)) void free_slow(void *ptr)
         check_free(s, p);
         tell_profile(s, span_index(s, p));
         if (mc && __atomic_load_n(&s->owner, __ATOMIC_RELAXED) == mc) {
-            maybe_fast(mc, s);
+            span_set_owner(s, mc); /* the sample that kept the fast path away may be gone */
             local_free(mc, s, ptr);
         } else {
             remote_free(mc, s, ptr);

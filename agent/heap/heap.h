@@ -27,9 +27,11 @@ size_t heap_usable_size(const void *p); /* 0 for NULL */
 size_t heap_release(size_t keep_bytes); /* malloc_trim: returns idle pages at once; bytes given back */
 
 /* Life cycle, called by agent/entry. */
-void heap_init(void);         /* idempotent */
-void heap_thread_exit(void);  /* gives the calling thread's cache back; malloc still works after it */
-void heap_fork_prepare(void); /* takes every heap lock */
+void heap_init(void);        /* idempotent */
+void heap_thread_exit(void); /* gives the calling thread's cache back; malloc still works after it */
+void heap_fork_prepare_first(
+    void);                    /* the lock that is held while the profiler's are taken: before prof_fork_prepare() */
+void heap_fork_prepare(void); /* every other heap lock */
 void heap_fork_parent(void);
 void heap_fork_child(void);      /* only the calling thread is left */
 void heap_background_tick(void); /* scavenger's work, called by the agent's thread about every 100 ms; returns soon */

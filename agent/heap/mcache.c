@@ -24,7 +24,7 @@
 #include "agent/util/critical.h"
 #include "agent/util/options.h"
 
-enum { IDLE_MAX_PAGES = 64 };
+enum { IDLE_MAX_PAGES = 128, MAX_DROP = 8 };
 
 struct mspan empty_span = {.fast = NO_CACHE, .owner = NO_CACHE};
 uint64_t heap_key = 0xa5c3000000000000ull;
@@ -55,28 +55,35 @@ static void forget_current(struct mcache *mc, unsigned sc)
 }
 
 /* ---- Ownership */
+void span_set_owner(struct mspan *s, struct mcache *mc)
+{
+    bool special = !mc || agent_options.check >= 1 || __atomic_load_n(&s->samples, __ATOMIC_RELAXED);
+    s->fast = special ? NO_CACHE : mc;
+    __atomic_store_n(&s->owner, mc, __ATOMIC_RELEASE);
+}
+
 bool span_collect(struct mspan *s)
 {
     if (__atomic_load_n(&s->remote, __ATOMIC_RELAXED) == 0) return false;
     uint64_t w = __atomic_exchange_n(&s->remote, 0, __ATOMIC_ACQUIRE);
     struct slot *first = (struct slot *)REMOTE_ADDR(w);
     if (!first) return false;
-    if (!s->free) {
-        s->free = first;
-    } else {
+    if (s->free) {
         struct slot *last = first;
-        for (struct slot *n; (n = slot_decode(last->link)) != NULL;) last = n;
+        for (uint32_t left = REMOTE_COUNT(w); left > 1; left--) {
+            last = slot_decode(last->link);
+            if (!last || !slot_plausible(last)) heap_bad_link(s, last);
+        }
         last->link = slot_encode(s->free);
-        s->free = first;
     }
+    s->free = first;
     s->used -= REMOTE_COUNT(w);
     return true;
 }
 
 void span_adopt(struct mcache *mc, struct mspan *s)
 {
-    __atomic_store_n(&s->owner, mc, __ATOMIC_RELAXED);
-    s->fast = __atomic_load_n(&s->samples, __ATOMIC_RELAXED) ? NO_CACHE : mc;
+    span_set_owner(s, mc);
     span_collect(s);
 }
 
@@ -84,14 +91,11 @@ void span_adopt(struct mcache *mc, struct mspan *s)
 static bool let_go_full(struct mcache *mc, struct mspan *s)
 {
     uint64_t nothing = 0;
-    struct mcache *fast = s->fast;
-    s->fast = NO_CACHE;
     s->current = false;
-    __atomic_store_n(&s->owner, NULL, __ATOMIC_RELAXED);
+    span_set_owner(s, NULL);
     if (__atomic_compare_exchange_n(&s->remote, &nothing, REMOTE_FULL, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         return true;
-    __atomic_store_n(&s->owner, mc, __ATOMIC_RELAXED);
-    s->fast = fast;
+    span_set_owner(s, mc);
     s->current = true;
     return false;
 }
@@ -108,6 +112,27 @@ static void unidle(struct mcache *mc, struct mspan *s)
     mc->idle_pages -= (uint32_t)s->npages;
 }
 
+static bool is_empty(const struct mspan *s)
+{
+    return REMOTE_COUNT(__atomic_load_n(&s->remote, __ATOMIC_RELAXED)) == s->used;
+}
+
+/* The oldest partial span. Empty ones that queue up, because other threads freed in them what this one does not
+ * allocate again, go back to the page heap: without this, of two threads that free each other's blocks one collects ever
+ * more spans while the other makes new ones. */
+static struct mspan *take_partial(struct mcache *mc, unsigned sc)
+{
+    struct span_list *l = &mc->partial[sc];
+    struct mspan *s;
+    for (int i = 0; (s = l->head) != NULL; i++) {
+        list_remove(l, s);
+        if (i == MAX_DROP || s->idle || !l->head || !is_empty(s) || !is_empty(l->head)) break;
+        span_collect(s);
+        span_delete(mc, s);
+    }
+    return s;
+}
+
 struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
 {
     struct mspan *s = mc->alloc[sc];
@@ -118,17 +143,13 @@ struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
             return s;
         }
     }
-    s = mc->partial[sc].head;
+    s = take_partial(mc, sc);
     if (s) {
-        list_remove(&mc->partial[sc], s);
         unidle(mc, s);
         span_collect(s);
     } else if (!(s = mcentral_pop(mc, sc))) {
-        s = span_new(mc, class_to_pages[sc >> 1], 0, sc, SPAN_SMALL);
-        if (s) {
-            __atomic_store_n(&s->owner, mc, __ATOMIC_RELAXED);
-            s->fast = mc;
-        }
+        s = span_new(mc, class_to_span_pages[sc >> 1], 0, sc, SPAN_SMALL);
+        if (s) span_set_owner(s, mc);
     }
     if (!s) {
         forget_current(mc, sc);
@@ -309,10 +330,14 @@ void mcache_return(void)
 
 /* ---- Fork. In the child the other threads' caches stay as they are: one may have been in the middle of a change. What is
  * free in their spans is lost to the child, as is what they would have freed. */
-void heap_fork_prepare(void)
+void heap_fork_prepare_first(void)
 {
     heap_init();
     lock_acquire(&borrow_lock);
+}
+
+void heap_fork_prepare(void)
+{
     lock_acquire(&mheap.cache_lock);
     for (unsigned i = 0; i < SPAN_CLASSES; i++) lock_acquire(&mheap.central[i].lock);
     lock_acquire(&mheap.lock);

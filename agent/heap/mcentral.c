@@ -40,8 +40,7 @@ void mcentral_push(struct mspan *s)
 {
     struct mcentral *c = &mheap.central[s->span_class];
     lock_acquire(&c->lock);
-    s->fast = NO_CACHE;
-    __atomic_store_n(&s->owner, NULL, __ATOMIC_RELEASE);
+    span_set_owner(s, NULL);
     list_push_back(&c->partial, s);
     __atomic_store_n(&s->central, true, __ATOMIC_SEQ_CST);
     __atomic_store_n(&c->npartial, c->npartial + 1, __ATOMIC_RELAXED);

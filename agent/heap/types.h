@@ -207,9 +207,9 @@ static inline struct slot *slot_decode(uint64_t link)
     return (struct slot *)(uintptr_t)(link ^ heap_key);
 }
 
-static inline bool slot_looks_free(uint64_t link)
+static inline bool slot_plausible(const struct slot *p)
 {
-    return ((link ^ heap_key) >> 48) == 0;
+    return ((uintptr_t)p >> 48) == 0;
 }
 
 __extension__ typedef unsigned __int128 uint128;
@@ -306,6 +306,7 @@ void span_delete(struct mcache *mc, struct mspan *s); /* all its slots are free;
 void span_set_pages(const struct mspan *s, size_t from, size_t to, struct mspan *value);
 void stash_flush(struct mcache *mc);
 void usage_add(uint64_t *counter, int64_t pages);
+void span_set_owner(struct mspan *s, struct mcache *mc); /* NULL: nobody */
 
 /* ---- mcache.c */
 struct mcache *mcache_get(void); /* of the calling thread, made when needed; NULL: no memory */
@@ -341,6 +342,7 @@ size_t child_usable_size(const void *p);
 bool span_check(const struct mspan *s);
 bool heap_check(void); /* with no other thread in the heap */
 _Noreturn void heap_bad_free(const void *p, const char *why);
+_Noreturn void heap_bad_link(const struct mspan *s, const struct slot *p);
 bool slot_is_free(const struct mspan *s, const struct slot *p);
 
 /* ---- alloc.c */

@@ -63,6 +63,16 @@ static void make_classes(void)
     }
 }
 
+/* Pages of a span as the heap makes it: a multiple of the rule's, towards 64 KiB (128 KiB for sizes over 8 KiB), with at
+ * most 1024 objects. The rule's spans bound waste; larger ones bound how often a cache runs dry. Memory of a span is
+ * carved as it is needed, so a larger span is not more memory. */
+static int heap_pages(const struct class *c)
+{
+    int goal = c->size > PAGE ? 16 : 8, pages = c->pages;
+    while (pages + c->pages <= goal && (pages + c->pages) * PAGE / c->size <= 1024) pages += c->pages;
+    return pages;
+}
+
 /* The smallest class for a request, of those that are multiples of align. */
 static int class_of(int size, int align)
 {
@@ -103,6 +113,8 @@ int main(void)
     for (int c = 0; c < count; c++) printf("%d,", table[c].size);
     printf("};\nstatic const unsigned char class_to_pages[%d] = {", count);
     for (int c = 0; c < count; c++) printf("%d,", table[c].pages);
+    printf("};\nstatic const unsigned char class_to_span_pages[%d] = {", count);
+    for (int c = 0; c < count; c++) printf("%d,", c ? heap_pages(&table[c]) : 0);
     /* c = ceil(2^64 / size): offset / size is the high word of offset * c, and size divides offset iff the low word is
      * below c (Lemire, Kaser, Kurz 2019), for offsets below 2^32. */
     printf("};\nstatic const unsigned long long class_to_inverse[%d] = {0,", count);
