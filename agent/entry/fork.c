@@ -35,6 +35,7 @@ static void prepare(void)
     snapshot_gate_enter();
     requests_fork_prepare();
     threads_fork_prepare();
+    heap_fork_prepare_first();
     prof_fork_prepare();
     heap_fork_prepare();
 }

@@ -320,5 +320,5 @@ void threads_fork_child(void)
     }
     running_threads = self != NULL;
     threads_main_exited = 0;
-    lock_reinit(&lock);
+    lock_release(&lock);
 }

@@ -156,5 +156,5 @@ void requests_fork_child(void)
 {
     memset(slots, 0, sizeof slots);
     posted = 0;
-    lock_reinit(&lock);
+    lock_release(&lock);
 }
