@@ -125,10 +125,3 @@ bool view_failed(struct recording *r, int *code)
     if (e->code) *code = fail_err(e);
     return e->code != 0;
 }
-
-int view_close(struct recording *r, struct emit *e, int code)
-{
-    int out = emit_finish(e);
-    recording_close(r);
-    return out ? out : code;
-}

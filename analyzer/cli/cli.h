@@ -47,8 +47,6 @@ enum { KEY_SNAPSHOT = 0x100, KEY_PROCESS, KEY_JSON, KEY_FULL, KEY_SORT, KEY_PRIV
 extern const struct argp view_argp;
 /* Opens view->file and selects. NULL with the message printed and *code set. */
 struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n, int *code);
-/* Ends a command: the reading error, if there was one, or the output's. */
-int view_close(struct recording *r, struct emit *e, int code);
 /* True when reading met an error, which is then printed; asked before the first output. */
 bool view_failed(struct recording *r, int *code);
 

@@ -153,20 +153,21 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
     if (!a->heap.sampled && !b->heap.sampled) shown[1].title = NULL;
     struct finding *fresh = NULL, *gone = NULL;
     size_t nfresh = missing(b, a, &fresh), ngone = missing(a, b, &gone);
-    int64_t base = a->heap.total[FIG_INUSE].bytes, change = b->heap.total[FIG_INUSE].bytes - base;
+    int64_t base = a->heap.total[FIG_INUSE].bytes, sampled = b->heap.total[FIG_INUSE].bytes - base;
+    int64_t change = b->live_bytes - a->live_bytes; /* exact, so it decides */
     emit_object(e, NULL);
     emit_str(e, "command", "diff");
     emit_str(e, "file_a", d->view.file);
     emit_str(e, "file_b", a->r == b->r ? d->view.file : d->view.operands[0]);
-    emit_int(e, "inuse_bytes_delta", change);
-    emit_int(e, "live_bytes_delta", b->live_bytes - a->live_bytes);
+    emit_int(e, "inuse_bytes_delta", sampled);
+    emit_int(e, "live_bytes_delta", change);
     emit_int(e, "unreachable_bytes_delta", b->unreachable_bytes - a->unreachable_bytes);
     emit_bool(e, "estimated", a->heap.sampled || b->heap.sampled);
     emit_head(e, change > 0 ? STYLE_BAD : STYLE_GOOD,
               change > 0   ? "GREW"
               : change < 0 ? "SHRANK"
                            : "SAME",
-              "  live %s, unreachable %s (exact); %s, %zu gone", unit_delta_bytes(b->live_bytes - a->live_bytes),
+              "  live %s, unreachable %s (exact); %s, %zu gone", unit_delta_bytes(change),
               unit_delta_bytes(b->unreachable_bytes - a->unreachable_bytes),
               unit_plural((int64_t)nfresh, "new finding"), ngone);
     emit_line(e, STYLE_BOLD, "before");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * seep info: what a recording holds. Processes and snapshots, then the memory of the chosen snapshots by where it is. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "analyzer/cli/cli.h"
@@ -222,7 +223,12 @@ int cmd_info(int argc, char **argv)
         recording_close(r);
         return fail_err(&none);
     }
+    /* Rows are read while they are printed, so what is printed waits until all of it was read. */
+    char *text = NULL;
+    size_t length = 0;
+    FILE *held = open_memstream(&text, &length);
     emit_init(&e, stdout, v.json);
+    if (held) e.out = held;
     emit_object(&e, NULL);
     emit_str(&e, "command", "info");
     emit_str(&e, "file", v.file);
@@ -245,9 +251,14 @@ int cmd_info(int argc, char **argv)
     emit_line(&e, STYLE_PLAIN,
               r->nsnapshots ? "next: seep leaks %s" : "no snapshot was recorded; next: seep run -o NEW.seep -- COMMAND",
               v.file);
-    if (view_failed(r, &code)) {
-        recording_close(r);
-        return code;
+    if (v.json) fputc('\n', e.out);
+    if (held) fclose(held);
+    e = (struct emit){.out = stdout};
+    if (!view_failed(r, &code)) {
+        if (length) fwrite(text, 1, length, stdout);
+        code = emit_finish(&e);
     }
-    return view_close(r, &e, 0);
+    free(text);
+    recording_close(r);
+    return code;
 }

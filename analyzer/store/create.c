@@ -40,6 +40,16 @@ int store_check_new(const char *path, bool force, struct err *e)
     return 0;
 }
 
+/* A journal left by a killed writer would be played back into the new file. */
+static int drop_journal(const char *path, struct err *e)
+{
+    char name[PATH_MAX];
+    struct stat st;
+    if (snprintf(name, sizeof name, "%s-journal", path) >= (int)sizeof name || lstat(name, &st) != 0) return 0;
+    if (S_ISREG(st.st_mode) && unlink(name) == 0) return 0;
+    return err_set(e, EXIT_CANNOT, "%s: in the way of the recording's journal; remove it", name);
+}
+
 int store_create(const char *path, bool force, struct err *e)
 {
     if (store_check_new(path, force, e)) return e->code;
@@ -60,6 +70,7 @@ int store_create(const char *path, bool force, struct err *e)
         err_set(e, EXIT_CANNOT, "%s: cannot record there: %s; choose another place with -o", path, why);
     }
     sqlite3_close(db);
+    if (!e->code && (force || access(path, F_OK) != 0)) drop_journal(path, e);
     /* link() refuses an existing name, rename() replaces a file as a whole and never follows a link. */
     if (!e->code && !force && link(tmp, path) != 0) {
         if (errno == EEXIST)

@@ -61,7 +61,7 @@ static int check_file(const char *path, struct err *e)
         err_set(e, EXIT_INPUT, "%s: not a seep recording (not an SQLite file)", path);
     else if (n < HEADER)
         err_set(e, EXIT_INPUT, "%s: truncated: %zd bytes are left; copy it again from its source", path, n);
-    else if (!has_journal(path)) {
+    else if (!has_journal(path) && fstat(fd, &st) == 0) { /* the size after the header: a writer may be at work */
         uint64_t page = (uint64_t)h[16] << 8 | h[17];
         if (page == 1) page = 65536;
         uint64_t want = page * be32(h + 28);

@@ -3,6 +3,7 @@
 set -eu
 command -v sqlite3 >/dev/null || exit 77
 seep=$(realpath "$BUILD/seep")
+agent=$(realpath "$BUILD")/libseep.so
 mk=$(realpath tests/golden/mk_recording.sh)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -60,6 +61,8 @@ refuse type.seep "not an integer" top
 damage negative.seep "UPDATE heap SET alloc_bytes = -1 WHERE snapshot = 2"
 refuse negative.seep "negative" top
 damage live.seep "UPDATE snapshot SET live_bytes = -5"
+damage rss.seep "UPDATE rss SET rss_bytes = 'x'"
+refuse rss.seep "rss_bytes" info
 refuse live.seep "live_bytes is negative"
 damage nostack.seep "DELETE FROM stack WHERE id = 1"
 refuse nostack.seep "stack 1 is not there"
@@ -80,6 +83,13 @@ refuse estimate.seep "plausible"
 damage none.seep "DELETE FROM snapshot"
 refuse none.seep "no snapshot"
 
+# A journal that a killed writer left must not be played back into the recording that replaces it.
+if [ -e "$agent" ]; then
+    cp good.seep old.seep
+    head -c 5000 /dev/urandom >old.seep-journal
+    "$seep" run -q -f -o old.seep -- true
+    [ ! -e old.seep-journal ] && "$seep" info old.seep >/dev/null || { echo "an old journal stayed"; bad=1; }
+fi
 # Corrupt pages in the middle: whatever is read, it ends in order.
 size=$(wc -c <good.seep)
 i=0

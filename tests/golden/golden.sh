@@ -37,6 +37,10 @@ check leaks_json 0 leaks --json server.seep
 check leaks_first 0 leaks --snapshot first --process 1234 server.seep
 check diff 0 diff server.seep
 check diff_json 0 diff --json server.seep warm last
+cp server.seep later.seep
+sqlite3 later.seep "UPDATE heap SET allocs = allocs + 40, alloc_bytes = alloc_bytes + 4000 WHERE snapshot = 2 AND size_bytes = 1024;
+    DELETE FROM finding WHERE rule = 'stuck-send'; UPDATE stack SET id = 77 WHERE id = 4; UPDATE heap SET stack = 77 WHERE stack = 4;"
+check diff_two 0 diff --stacks server.seep later.seep
 check gate 1 gate server.seep
 check gate_known 0 gate --ignore "$(grep -o '^\[[0-9a-f]*' leaks.out | sed -n 1p | tr -d '[')" --max-bytes 100M --max-tasks 2 server.seep
 check gate_json 1 gate --json --fail-on likely server.seep
