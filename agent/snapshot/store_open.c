@@ -32,6 +32,14 @@ static const char schema[] =
 
 /* ---- system calls */
 
+static int write_error; /* of the last write that failed: SQLite's own note is gone by the time it is asked */
+
+static long written(long r)
+{
+    if (r < 0) write_error = (int)-r;
+    return r;
+}
+
 static long result(long r)
 {
     if (r >= 0 || r < -4095) return r;
@@ -85,7 +93,7 @@ static ssize_t k_read(int fd, void *p, size_t n)
 }
 static ssize_t k_write(int fd, const void *p, size_t n)
 {
-    return result(sys3(SYS_write, fd, (long)p, (long)n));
+    return result(written(sys3(SYS_write, fd, (long)p, (long)n)));
 }
 static ssize_t k_pread(int fd, void *p, size_t n, off_t at)
 {
@@ -93,7 +101,7 @@ static ssize_t k_pread(int fd, void *p, size_t n, off_t at)
 }
 static ssize_t k_pwrite(int fd, const void *p, size_t n, off_t at)
 {
-    return result(sys4(SYS_pwrite64, fd, (long)p, (long)n, at));
+    return result(written(sys4(SYS_pwrite64, fd, (long)p, (long)n, at)));
 }
 static int k_unlink(const char *path)
 {
@@ -151,7 +159,7 @@ static _Noreturn void lost(int error, const char *why)
 _Noreturn void store_fail(void)
 {
     static char why[80];
-    int rc = sqlite3_errcode(store_db), os = sqlite3_system_errno(store_db);
+    int rc = sqlite3_errcode(store_db), os = write_error;
     switch (rc & 0xff) {
     case SQLITE_FULL: lost(-ENOSPC, "disk full");
     case SQLITE_BUSY: lost(-EBUSY, "locked by another process for 30 s");
