@@ -128,12 +128,16 @@ static unsigned walk_fp(struct frame_regs *regs, struct window *w, uintptr_t *pc
     return n;
 }
 
-static unsigned walk_libunwind(uintptr_t *pcs, unsigned max, unsigned skip)
+/* from: the return address at which the caller's frames begin. */
+static unsigned walk_libunwind(uintptr_t *pcs, unsigned max, unsigned skip, uintptr_t from)
 {
     void *all[PROF_MAX_DEPTH + 16];
-    int got = unw_backtrace_fn(all, PROF_MAX_DEPTH + 16);
+    int got = unw_backtrace_fn(all, PROF_MAX_DEPTH + 16), i = 0;
     unsigned n = 0;
-    for (int i = unwind_own_hi ? 0 : (int)skip; i < got && n < max; i++) {
+    while (i < got && (uintptr_t)all[i] != from) i++;
+    if (i == got) i = 0;
+    if (!unwind_own_hi) i += (int)skip;
+    for (; i < got && n < max; i++) {
         uintptr_t pc = (uintptr_t)all[i];
         if (n == 0 && is_own(pc)) continue;
         pcs[n++] = pc;
@@ -144,7 +148,7 @@ static unsigned walk_libunwind(uintptr_t *pcs, unsigned max, unsigned skip)
 __attribute__((noinline)) unsigned unwind_here(uintptr_t *pcs, unsigned max, unsigned skip)
 {
     if (mode == MODE_LIBUNWIND && __atomic_load_n(&unw_backtrace_fn, __ATOMIC_ACQUIRE))
-        return walk_libunwind(pcs, max, skip + 2);
+        return walk_libunwind(pcs, max, skip, (uintptr_t)__builtin_return_address(0));
     struct frame_regs regs;
     ARCH_CAPTURE(regs.reg);
     regs.known = ARCH_CALLEE_SAVED | 1u << ARCH_SP | 1u << ARCH_RA;
@@ -159,7 +163,8 @@ static void check_stack(uint32_t id, unsigned max)
 {
     uintptr_t theirs[PROF_MAX_DEPTH];
     const uintptr_t *ours;
-    unsigned n = stack_get(id, &ours, NULL), m = walk_libunwind(theirs, max, 0), i = 0;
+    unsigned n = stack_get(id, &ours, NULL), m = walk_libunwind(theirs, max, 0, (uintptr_t)__builtin_return_address(0)),
+             i = 0;
     while (i < n && i < m && ours[i] == theirs[i]) i++;
     if (i < n || i < m)
         log_line("unwindcheck: stack %u differs: %u frames, libunwind's %u; frame %u is %p, libunwind's %p", id, n, m,
