@@ -6,6 +6,7 @@
 #include "coro/runtime.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "coro/include/coro.h"
@@ -81,6 +82,13 @@ CO_EXPORT ssize_t co_write(int fd, const void *buf, size_t n)
     return (ssize_t)done;
 }
 
+/* A listening Unix socket that was shut down says EAGAIN for ever, and that it is ready. */
+static bool hung_up(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLERR | POLLNVAL);
+}
+
 CO_EXPORT int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
     for (;;) {
@@ -88,6 +96,7 @@ CO_EXPORT int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
         if (err) return fail(-err);
         int s = accept4(fd, addr, addrlen, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (s >= 0) return s;
+        if (errno == EAGAIN && hung_up(fd)) return fail(EINVAL);
         err = errno == EAGAIN ? poll_wait(fd, false, "co_accept") : -errno;
         if (err && err != -EINTR && err != -ECONNABORTED) return fail(-err);
     }

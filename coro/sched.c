@@ -250,30 +250,38 @@ static bool work_anywhere(void)
     return false;
 }
 
-/* Without a p. Waits in the poller when there is something to wait for there and nobody does. True: look again, with a p. */
+static bool poller_needed(void)
+{
+    return timer_first() != 0 || atomic_load(&poll_waiters) != 0;
+}
+
+/* Without a p. Waits in the poller when there is something to wait for there and nobody does. True: look again, with a p.
+ * Whoever adds a waiter while `polling` is set relies on this m: so after clearing it, look once more. */
 static bool wait_in_poller(struct m *m, struct g **got)
 {
-    uint32_t none = 0;
-    if (!atomic_compare_exchange_strong(&sched.polling, &none, 1)) return false;
-    atomic_store(&sched.poll_until_ns, UINT64_MAX); /* whoever adds a timer now, wakes us */
-    uint64_t first = timer_first();
-    if ((!first && !atomic_load(&poll_waiters)) || !poll_init()) {
+    while (poller_needed() && poll_init()) {
+        uint32_t none = 0;
+        if (!atomic_compare_exchange_strong(&sched.polling, &none, 1)) return false;
+        atomic_store(&sched.poll_until_ns, UINT64_MAX); /* whoever adds a timer now, wakes us */
+        uint64_t first = timer_first();
+        struct g_list l = {0};
+        if (first || atomic_load(&poll_waiters)) {
+            if (first) atomic_store(&sched.poll_until_ns, first);
+            uint64_t now = os_mono_ns();
+            if (!work_anywhere()) poll_ready(&l, first == 0 ? -1 : first > now ? (int64_t)(first - now) : 0);
+        }
         atomic_store(&sched.polling, 0);
+        atomic_store(&sched.coarse_ns, os_mono_ns());
+        if (try_idle_p(m)) {
+            *got = take_ready(&l);
+            if (!*got) start_spinning(m);
+            return true;
+        }
+        for (struct g *g = l.head; g; g = g->link) g_set_status(g, G_RUNNABLE);
+        global_put_list(&l);
+        /* Every p is busy, and their m's come by here when they run dry. */
         return false;
     }
-    if (first) atomic_store(&sched.poll_until_ns, first);
-    uint64_t now = os_mono_ns();
-    struct g_list l = {0};
-    if (!work_anywhere()) poll_ready(&l, first == 0 ? -1 : first > now ? (int64_t)(first - now) : 0);
-    atomic_store(&sched.polling, 0);
-    atomic_store(&sched.coarse_ns, os_mono_ns());
-    if (try_idle_p(m)) {
-        *got = take_ready(&l);
-        if (!*got) start_spinning(m);
-        return true;
-    }
-    for (struct g *g = l.head; g; g = g->link) g_set_status(g, G_RUNNABLE);
-    global_put_list(&l);
     return false;
 }
 
