@@ -210,6 +210,7 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
     }
     if (limit < n) emit_table_note(e, "… %zu more, see --limit 0", n - limit);
     emit_table_end(e);
+    report_symbols(e, b->r);
     emit_end(e);
     emit_blank(e);
     emit_line(e, STYLE_PLAIN, "next: seep leaks %s", a->r == b->r ? d->view.file : d->view.operands[0]);

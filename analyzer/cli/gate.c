@@ -129,6 +129,7 @@ static void print(struct emit *e, const struct gate *g, struct recording *r, con
                   unit_bytes(g->max_bytes), unit_plural(g->max_tasks, "task"), unit_bytes(c.memory_bytes),
                   unit_plural(c.tasks, "task"));
     report_findings(e, r, f, nf, g->view.limit, g->view.full);
+    report_symbols(e, r);
     emit_end(e);
     emit_blank(e);
 }

@@ -61,6 +61,7 @@ int cmd_leaks(int argc, char **argv)
         emit_head(&e, any ? STYLE_BAD : STYLE_GOOD, any ? "LEAK" : "CLEAN", "  %s", report_counts_text(r, &counts));
         report_snapshots(&e, r, snaps, n);
         report_findings(&e, r, f, nf, l.view.limit, l.view.full);
+        report_symbols(&e, r);
         emit_end(&e);
         emit_blank(&e);
         emit_line(&e, STYLE_PLAIN, any ? "next: seep gate -- COMMAND, to fail a build on these" : "next: seep top %s",

@@ -112,6 +112,7 @@ int cmd_tasks(int argc, char **argv)
         for (size_t i = 0; i < ngroups && i < limit; i++) row(&e, r, &groups[i], v.full);
         if (limit < ngroups) emit_table_note(&e, "… %zu more groups, see --limit 0", ngroups - limit);
         emit_table_end(&e);
+        report_symbols(&e, r);
         emit_end(&e);
         emit_blank(&e);
         emit_line(&e, STYLE_PLAIN, leaked ? "next: seep leaks %s" : "next: seep top %s", v.file);

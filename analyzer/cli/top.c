@@ -162,6 +162,7 @@ int cmd_top(int argc, char **argv)
         for (size_t i = 0; i < ngroups && i < limit; i++) row(&e, r, &h, &groups[i], t.stacks, t.view.full);
         if (limit < ngroups) emit_table_note(&e, "… %zu more, see --limit 0", ngroups - limit);
         emit_table_end(&e);
+        report_symbols(&e, r);
         emit_end(&e);
         emit_blank(&e);
         emit_line(&e, STYLE_PLAIN, "next: seep leaks %s, or seep export --pprof %s -o heap.pb.gz", t.view.file,

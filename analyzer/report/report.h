@@ -19,6 +19,10 @@ void report_snapshots(struct emit *e, struct recording *r, struct snapshot *cons
 /* "command [pid]" shortened for a line. */
 const char *report_process(struct recording *r, const struct process *p);
 
+/* Which of the modules looked into have no symbols, and why; the C library and the like are left out. After everything
+ * that names code was printed. */
+void report_symbols(struct emit *e, struct recording *r);
+
 struct finding_counts {
     int64_t by_confidence[SEEP_INFO + 1]; /* findings that are not known */
     int64_t known, memory_bytes, tasks;   /* bytes and tasks of those counted as failing by report_count's mask */

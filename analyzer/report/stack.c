@@ -115,3 +115,23 @@ void report_snapshots(struct emit *e, struct recording *r, struct snapshot *cons
     }
     emit_end(e);
 }
+
+void report_symbols(struct emit *e, struct recording *r)
+{
+    bool any = false;
+    emit_array(e, "modules_without_symbols");
+    for (size_t i = 0; i < r->images.cap; i++) {
+        const struct image *im = r->images.slots[i].value;
+        const char *why = im && im->symbols && !im->library ? symbol_image_problem(im->symbols) : NULL;
+        if (!why) continue;
+        emit_object(e, NULL);
+        emit_str(e, "module", im->path);
+        emit_str(e, "build_id", im->build_id);
+        emit_str(e, "why", why);
+        emit_end(e);
+        if (!any) emit_blank(e);
+        any = true;
+        emit_line(e, STYLE_DIM, "no symbols for %s: %s", im->path, why);
+    }
+    emit_end(e);
+}
