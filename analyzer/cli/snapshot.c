@@ -52,6 +52,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* Is the agent in the process, though it does not listen? */
+static bool has_agent(int pid)
+{
+    char path[64], *line = NULL;
+    size_t size = 0;
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *f = fopen(path, "re");
+    while (f && !found && getline(&line, &size, f) > 0) found = strstr(line, "/libseep.so") != NULL;
+    free(line);
+    if (f) fclose(f);
+    return found;
+}
+
 static int dial(const struct ask *a, int *out)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -69,6 +83,11 @@ static int dial(const struct ask *a, int *out)
     if (connect(fd, (struct sockaddr *)&addr, len) != 0) {
         int why = errno;
         close(fd);
+        if (why == ECONNREFUSED && has_agent(a->pid))
+            return fail(
+                EXIT_CANNOT,
+                "process %d: has the agent, which does not listen; start it by `seep run`, or with SEEP_CONTROL=1",
+                a->pid);
         if (why == ECONNREFUSED)
             return fail(
                 EXIT_CANNOT,
