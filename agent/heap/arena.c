@@ -19,11 +19,12 @@
 
 #include "agent/os/os.h"
 
-struct region *heap_root[ROOT_ENTRIES];
+struct region *heap_regions[ROOT_ENTRIES];
+struct mspan **heap_root[ROOT_ENTRIES];
 
 struct region *region_of(uintptr_t p)
 {
-    return heap_root[(p >> REGION_SHIFT) & (ROOT_ENTRIES - 1)];
+    return heap_regions[(p >> REGION_SHIFT) & (ROOT_ENTRIES - 1)];
 }
 
 struct arena *arena_of(uintptr_t p)
@@ -43,7 +44,9 @@ static struct region *region_make(uintptr_t base)
     while (*at && (*at)->base < base) at = &(*at)->next;
     r->next = *at;
     *at = r;
-    __atomic_store_n(&heap_root[base >> REGION_SHIFT], r, __ATOMIC_RELEASE);
+    heap_regions[base >> REGION_SHIFT] = r;
+    struct mspan **moved = (struct mspan **)((uintptr_t)r->spans - (base >> HPAGE_SHIFT) * sizeof *moved);
+    __atomic_store_n(&heap_root[base >> REGION_SHIFT], moved, __ATOMIC_RELEASE);
     return r;
 }
 

@@ -32,6 +32,7 @@ static ALWAYS_INLINE struct slot *span_pop(struct mspan *s, bool *fresh)
         struct slot *next = slot_decode(p->link);
         if (UNLIKELY(!slot_plausible(next))) heap_bad_link(s, p);
         s->free = next;
+        __builtin_prefetch(next, 1); /* the next pop will want its link, and the program the block */
         ORDER();
         p->link = 0;
     } else {

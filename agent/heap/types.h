@@ -182,17 +182,21 @@ struct mheap {
     struct mcentral central[SPAN_CLASSES];
 };
 
+#pragma GCC visibility push(hidden)
 extern struct mheap mheap;
-extern struct region *heap_root[ROOT_ENTRIES];
+extern struct region *heap_regions[ROOT_ENTRIES];
+extern struct mspan **heap_root[ROOT_ENTRIES]; /* region.spans, moved down so that the page's number is the index */
 extern struct mspan empty_span; /* a span without slots: the first malloc of a class fails over to the slow path */
 extern uint64_t heap_key;       /* of encoded links */
+#pragma GCC visibility pop
 
 /* ---- Look-ups of the fast paths. */
 static inline struct mspan *span_of(uintptr_t p)
 {
-    const struct region *r = heap_root[(p >> REGION_SHIFT) & (ROOT_ENTRIES - 1)];
-    if (__builtin_expect(r == NULL, 0)) return NULL;
-    return __atomic_load_n(&r->spans[(p >> HPAGE_SHIFT) & (REGION_PAGES - 1)], __ATOMIC_ACQUIRE);
+    if (__builtin_expect(p >> REGION_SHIFT >= ROOT_ENTRIES, 0)) return NULL;
+    struct mspan *const *pages = heap_root[p >> REGION_SHIFT];
+    if (__builtin_expect(pages == NULL, 0)) return NULL;
+    return __atomic_load_n(&pages[p >> HPAGE_SHIFT], __ATOMIC_ACQUIRE);
 }
 
 /* The key's high bits are neither those of an address nor of text nor all ones, so a word whose high bits
