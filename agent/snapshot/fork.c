@@ -208,9 +208,9 @@ static int take(const struct snapshot_request *req, struct snapshot_result *out)
     job.out = agent_options.out;
     job.result = &shared->result;
     snapshot_child_prepare();
-    modules_refresh();
 
     snapshot_gate_enter();
+    modules_refresh(); /* takes the loader's lock: behind the gate, so that no fork() of the program copies it held by us */
     job.seq = __atomic_add_fetch(&seq, 1, __ATOMIC_RELAXED);
     job.unix_ns = os_unix_ns();
     job.mono_ns = os_mono_ns();
