@@ -4,10 +4,10 @@ set -eu
 command -v sqlite3 >/dev/null || exit 77
 seep=$(realpath "$BUILD/seep")
 agent=$(realpath "$BUILD")/libseep.so
-mk=$(realpath tests/golden/mk_recording.sh)
+mk=$(realpath tests/golden/mk_recording.inc)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"$mk" "$work/good.seep"
+sh "$mk" "$work/good.seep"
 cd "$work"
 bad=0
 refuse() { # file, words, command
@@ -93,9 +93,9 @@ fi
 # Corrupt pages in the middle: whatever is read, it ends in order.
 size=$(wc -c <good.seep)
 i=0
-while [ $i -lt 40 ]; do
+while [ $i -lt 12 ]; do
     cp good.seep corrupt.seep
-    at=$((4096 + i * (size - 4096) / 40))
+    at=$((4096 + i * (size - 4096) / 12))
     printf '\377\001\200\377\377\377\377\377' | dd of=corrupt.seep bs=1 seek=$at conv=notrunc 2>/dev/null
     for c in info top tasks leaks diff; do
         rc=0

@@ -7,7 +7,7 @@ seep=$(realpath "$BUILD/seep")
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 mkdir "$work/d" "$work/tmp"
-tests/golden/mk_recording.sh "$work/d/r.seep"
+sh tests/golden/mk_recording.inc "$work/d/r.seep"
 cd "$work"
 "$seep" leaks d/r.seep >before 2>&1
 # A cache of a few pages makes SQLite write into the file before the commit; the copy is what a kill leaves.

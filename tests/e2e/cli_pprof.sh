@@ -5,7 +5,7 @@ command -v go >/dev/null && command -v sqlite3 >/dev/null || exit 77
 seep=$(realpath "$BUILD/seep")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-tests/golden/mk_recording.sh "$work/r.seep"
+sh tests/golden/mk_recording.inc "$work/r.seep"
 cd "$work"
 export HOME="$work" PPROF_TMPDIR="$work"
 fail() { echo "$*"; exit 1; }
