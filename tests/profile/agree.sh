@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Every stack recorded in real programs, by the tracer and by recognised traces, is libunwind's: libc, C++, interpreters,
 # a compiler; stacks with and without a cut.
 set -u

@@ -1,4 +1,6 @@
-// Frames as C++ makes them: templates, virtual calls, std::function, std::sort, constructors, catch blocks.
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Frames as C++ makes them: templates, virtual calls, std::function, std::sort, constructors, catch blocks. */
 #include <algorithm>
 #include <functional>
 #include <map>
