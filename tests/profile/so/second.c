@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0
+/* SPDX-License-Identifier: Apache-2.0. SPDX-License-Identifier: Apache-2.0
  *
  * The twin of first.c. */
 void second_call(void (*fn)(void));
