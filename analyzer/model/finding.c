@@ -159,6 +159,19 @@ static int64_t estimate_error(const struct finding *f, double est_objects)
     return k > 1 ? figure_error((double)f->seen_objects * k * (k - 1) * mean * mean) : 0;
 }
 
+/* Leaked tasks are called coroutines where no other provider has any. Two ranges of the primary key, so that coroutines
+ * are not read for it. */
+static const char *task_noun(struct recording *r, int64_t snapshot)
+{
+    static const char sql[] =
+        "SELECT EXISTS (SELECT 1 FROM task WHERE snapshot = ?1 AND provider > 'coro' AND verdict = 'leaked') "
+        "OR EXISTS (SELECT 1 FROM task WHERE snapshot = ?1 AND provider < 'coro' AND verdict = 'leaked')";
+    struct query *q = store_query(r->store, sql, 1, snapshot);
+    bool others = query_next(q) && query_int(q, 0, "task") != 0;
+    query_end(q);
+    return others ? "task" : "coroutine";
+}
+
 size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **out)
 {
     static const char sql[] =
@@ -168,6 +181,7 @@ size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t 
     *out = NULL;
     for (size_t i = 0; i < nsnaps; i++) {
         struct map seen = {0};
+        const char *noun = task_noun(r, snaps[i]->id);
         for (struct query *q = store_query(r->store, sql, 1, snaps[i]->id); query_next(q);) {
             int64_t stack = query_count(q, 2, "finding.stack"), create = query_count(q, 3, "finding.create_stack");
             struct finding f = {
@@ -183,6 +197,7 @@ size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t 
                 .sampled = query_count(q, 9, "finding.sampled") != 0,
                 .oldest_ns = query_count(q, 10, "finding.oldest_ns"),
             };
+            f.noun = rule_is_about_tasks(f.rule) ? noun : "block";
             f.evidence = check_evidence(r, &f, query_text(q, 11, "finding.evidence"));
             double est_objects = query_real(q, 7, "finding.est_objects"),
                    est_bytes = query_real(q, 8, "finding.est_bytes");

@@ -161,7 +161,8 @@ size_t tasks_load(struct recording *r, struct snapshot *const *snaps, size_t n, 
 struct finding {
     char id[9]; /* fingerprint: 8 hex digits */
     const char *rule;
-    int confidence; /* enum seep_confidence */
+    const char *noun; /* what the objects are: block, coroutine, task */
+    int confidence;   /* enum seep_confidence */
     struct snapshot *snapshot;
     struct stack *stack, *create_stack; /* NULL: not known */
     const char *wait_reason;

@@ -28,7 +28,7 @@ static const char *proof_of(const char *rule)
 const char *report_amount(struct recording *r, const struct finding *f)
 {
     bool tasks = rule_is_about_tasks(f->rule);
-    const char *noun = tasks ? "task" : "block", *s = unit_plural(f->objects, noun);
+    const char *s = unit_plural(f->objects, f->noun);
     s = arena_printf(&r->arena, "%s · %s%s", s, unit_bytes(f->bytes), tasks ? " stacks" : "");
     if (f->sampled && f->bytes_error > 0)
         s = arena_printf(&r->arena, "%s (estimated ± %s from %s)", s, unit_bytes(f->bytes_error),
@@ -142,6 +142,7 @@ static void finding_json(struct emit *e, struct recording *r, const struct findi
     emit_bool(e, "known", f->known);
     emit_int(e, "pid", f->snapshot->process->pid);
     emit_int(e, "snapshot", f->snapshot->seq);
+    emit_str(e, "object", f->noun);
     emit_int(e, "objects", f->objects);
     emit_int(e, "bytes", f->bytes);
     emit_bool(e, "estimated", f->sampled && f->seen_objects != f->objects);
