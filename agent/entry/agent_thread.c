@@ -158,7 +158,7 @@ static void wait_for_work(uint64_t now)
     unsigned n = control_poll_fds(fds);
     uint64_t until = tick.due_ns < interval_due_ns ? tick.due_ns : interval_due_ns;
     if (until > drill_due_ns) until = drill_due_ns;
-    if (n > 1 && until > now + 1000 * MS) until = now + 1000 * MS; /* clients may time out */
+    if (n > 1 && until > now + 100 * MS) until = now + 100 * MS; /* clients time out */
     uint64_t left = until > now ? until - now : 0;
     if (snapshot_requested()) left = 0;
     struct timespec ts = {(time_t)(left / 1000000000), (long)(left % 1000000000)};

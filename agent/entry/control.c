@@ -3,7 +3,7 @@
  * The control socket: abstract Unix stream socket "\0seep/<pid>", one line in, one line out (contract.h has the grammar).
  *
  * Runs on the agent's thread, never blocks: every descriptor is non-blocking, at most CONTROL_CLIENTS clients at a time,
- * each has a line's worth of buffer and CLIENT_NS of life. A client of another user is closed unread (SO_PEERCRED; root
+ * each has a line's worth of buffer and CLIENT_NS of life, PATIENCE_NS where the table is full. A client of another user is closed unread (SO_PEERCRED; root
  * may). Who sends nothing, too much or nonsense hurts only itself.
  * Allocates nothing. */
 #include "agent/entry/entry.h"
@@ -23,6 +23,7 @@
 
 enum { LINE_BYTES = 4096 + 16 };
 static const uint64_t CLIENT_NS = 5ull * 1000000000;
+static const uint64_t PATIENCE_NS = 200ull * 1000000; /* with a silent client while others wait for its place */
 
 static struct client {
     int fd; /* -1: free; set by control_open() */
@@ -56,13 +57,23 @@ void control_close(void)
     for (int i = 0; i < CONTROL_CLIENTS; i++) clients[i].fd = -1;
 }
 
+/* A place for a newcomer, NULL when all are taken by clients that have not been here for long. */
+static struct client *place(void)
+{
+    struct client *oldest = &clients[0];
+    for (int i = 0; i < CONTROL_CLIENTS; i++) {
+        if (clients[i].fd < 0) return &clients[i];
+        if (clients[i].since_ns < oldest->since_ns) oldest = &clients[i];
+    }
+    return os_mono_ns() - oldest->since_ns > PATIENCE_NS ? oldest : NULL;
+}
+
 unsigned control_poll_fds(struct pollfd *fds)
 {
-    unsigned n = 0, used = 0;
+    unsigned n = 0;
     if (listener < 0) return 0;
-    for (int i = 0; i < CONTROL_CLIENTS; i++) used += clients[i].fd >= 0;
     /* A full table leaves newcomers in the backlog; slot 0 stays the listener's. */
-    fds[n++] = (struct pollfd){.fd = used < CONTROL_CLIENTS ? listener : -1, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = place() ? listener : -1, .events = POLLIN};
     for (int i = 0; i < CONTROL_CLIENTS; i++)
         if (clients[i].fd >= 0) fds[n++] = (struct pollfd){.fd = clients[i].fd, .events = POLLIN};
     return n;
@@ -163,8 +174,7 @@ static void command(struct client *c)
 
 static void client_event(struct client *c)
 {
-    long n =
-        sys6(SYS_recvfrom, c->fd, (long)(c->line + c->have), (long)(LINE_BYTES - c->have), MSG_DONTWAIT, 0, 0);
+    long n = sys6(SYS_recvfrom, c->fd, (long)(c->line + c->have), (long)(LINE_BYTES - c->have), MSG_DONTWAIT, 0, 0);
     if (n == -EAGAIN || n == -EINTR) return;
     if (n <= 0) {
         drop(c);
@@ -186,14 +196,15 @@ static void client_event(struct client *c)
 static void welcome(void)
 {
     for (int i = 0; i < CONTROL_CLIENTS; i++) {
-        struct client *c = &clients[i];
-        if (c->fd >= 0) continue;
+        struct client *c = place();
+        if (!c) return;
         long fd = sys6(SYS_accept4, listener, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC, 0, 0);
         if (fd < 0) return;
         if (!allowed((int)fd)) {
             raw_close((int)fd);
             continue;
         }
+        if (c->fd >= 0) drop(c);
         c->fd = (int)fd;
         c->have = 0;
         c->since_ns = os_mono_ns();
