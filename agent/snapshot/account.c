@@ -98,10 +98,16 @@ static void add_piece(uintptr_t lo, uintptr_t hi, enum what what)
     if (lo < hi) *(struct piece *)child_vec_add(&A.pieces, sizeof(struct piece)) = (struct piece){lo, hi, what};
 }
 
-static void add_region(void *arg, const struct os_region *r)
+/* The agent's regions as they were at the fork. What the child maps may stand where the program has memory that fork does
+ * not copy, so they are listed before it maps anything. */
+enum { REGIONS = 8192 };
+static struct os_region regions[REGIONS];
+static size_t nregions;
+
+static void note_region(void *arg, const struct os_region *r)
 {
     (void)arg;
-    add_piece(r->lo, r->hi, (enum what)r->kind);
+    if (nregions < REGIONS) regions[nregions++] = *r;
 }
 
 static int by_lo(const void *a, const void *b)
@@ -122,6 +128,7 @@ static int inuse_pages(void *arg, uintptr_t lo, uintptr_t hi, enum heap_page_sta
 struct vma {
     struct root_mapping map;
     uint64_t rss, lazy;
+    bool hidden;
 };
 
 static void take(const struct vma *v, enum what what, uint64_t rss, uint64_t lazy, uint64_t size)
@@ -198,6 +205,7 @@ static void one_mapping(const struct vma *v, size_t *next)
         size -= hi - lo;
     }
     if (size) add_rest(v, rss, lazy, size);
+    if (size && v->hidden && !m->shared) A.a->hidden_bytes += rss;
     if (m->path[0] == '/') {
         A.last_image[0] = 0;
         if (is_image(m->path)) strncpy(A.last_image, m->path, sizeof A.last_image - 1);
@@ -212,6 +220,14 @@ static uint64_t field_kib(const char *line)
     for (; *line && *line != '\n'; line++)
         if (*line >= '0' && *line <= '9') v = v * 10 + (uint64_t)(*line - '0');
     return v << 10;
+}
+
+/* MADV_DONTFORK and MADV_WIPEONFORK: what is there is not in the child. */
+static bool has_flag(const char *line, const char *flag)
+{
+    for (; *line && *line != '\n'; line++)
+        if (line[0] == ' ' && line[1] == flag[0] && line[2] == flag[1]) return true;
+    return false;
 }
 
 static void parse(char *text)
@@ -229,6 +245,7 @@ static void parse(char *text)
         }
         if (strncmp(p, "Rss:", 4) == 0) v.rss = field_kib(p);
         if (strncmp(p, "LazyFree:", 9) == 0) v.lazy = field_kib(p);
+        if (strncmp(p, "VmFlags:", 8) == 0) v.hidden = has_flag(p, "dc") || has_flag(p, "wf");
         p = strchr(p, '\n');
         if (p) p++;
     }
@@ -239,13 +256,14 @@ void account_read(struct account *a, int pid, const struct snapshot_job *job)
 {
     char path[40];
     fmt_string(path, sizeof path, "/proc/%d/smaps", pid);
+    os_regions(note_region, NULL); /* before anything else */
     A.a = a;
     A.page = os_page_size();
     char *text = child_read_file(path, NULL);
     if (!text || !*text) return;
     a->known = true;
     A.pagemap = raw_open("/proc/self/pagemap", O_RDONLY, 0);
-    os_regions(add_region, NULL);
+    for (size_t i = 0; i < nregions; i++) add_piece(regions[i].lo, regions[i].hi, (enum what)regions[i].kind);
     for (unsigned i = 0; i < job->nthreads; i++) {
         const struct stopped_thread *t = &job->threads[i];
         if (t->stack_lo < t->stack_hi && t->tid != pid) add_piece(t->stack_lo, t->stack_hi, W_THREAD);

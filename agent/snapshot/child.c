@@ -184,8 +184,11 @@ static void run(const struct snapshot_job *job)
     mark_collect(&m);
     judge_collect(&j);
     roots_mark(&m, job, &roots);
-    j.proofs = job->nmissed == 0 && !roots.incomplete;
-    j.no_proofs_why = job->nmissed ? "a thread did not stop, its registers are unknown" : roots.why;
+    j.no_proofs_why = job->nmissed       ? "a thread did not stop, its registers are unknown"
+                      : roots.incomplete ? roots.why
+                      : a.hidden_bytes   ? "the program excludes memory from fork"
+                                         : NULL;
+    j.proofs = !j.no_proofs_why;
     judge_tasks(&m, job, &j);
     uint64_t t1 = os_mono_ns();
     judge_heap(&m, job, &j);

@@ -221,6 +221,7 @@ struct rss_row {
 struct account {
     struct child_vec rows; /* of struct rss_row; parts are disjoint and add up to rss_bytes */
     uint64_t rss_bytes, size_bytes;
+    uint64_t hidden_bytes; /* of the program's memory that fork does not copy: may hold pointers we do not see */
     bool known;
 };
 void account_read(struct account *a, int pid, const struct snapshot_job *job);
