@@ -23,6 +23,7 @@
 #include "agent/profile/internal.h"
 #include "agent/profile/modules.h"
 #include "agent/profile/unwind.h"
+#include "agent/util/log.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -37,6 +38,7 @@ struct entry {
     const uint8_t *eh_frame_hdr;
     uintptr_t phdr; /* with path and text_lo the identity of a load */
     uint64_t sweep; /* last refresh that saw it; guarded by module_lock */
+    bool renamed;   /* path is not what the loader calls it */
     uint32_t ndata; /* writable segments: of the first entry of a module, the others have none */
     struct {
         uintptr_t lo, hi;
@@ -63,6 +65,21 @@ static const char *keep_string(const char *s, size_t n)
     return p;
 }
 
+/* The file's own path for one with "/../" in it, as $ORIGIN in a RUNPATH makes them. buf: of 4096 bytes. */
+static const char *canonical(const char *path, char *buf)
+{
+    char link[32];
+    if (!strstr(path, "/../") && !strstr(path, "/./")) return path;
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0) return path;
+    fmt_string(link, sizeof link, "/proc/self/fd/%d", fd);
+    long n = readlink(link, buf, 4095);
+    close(fd);
+    if (n <= 0 || buf[0] != '/') return path;
+    buf[n] = 0;
+    return buf;
+}
+
 static const char *module_path(const struct dl_phdr_info *info, uintptr_t first)
 {
     char buf[4096];
@@ -71,7 +88,10 @@ static const char *module_path(const struct dl_phdr_info *info, uintptr_t first)
         long n = readlink("/proc/self/exe", buf, sizeof buf - 1);
         return n > 0 ? keep_string(buf, (size_t)n) : "[exe]";
     }
-    if (info->dlpi_name[0] == '/') return keep_string(info->dlpi_name, strlen(info->dlpi_name));
+    if (info->dlpi_name[0] == '/') {
+        const char *path = canonical(info->dlpi_name, buf);
+        return keep_string(path, strlen(path));
+    }
     /* Loaded by a relative name: absolute as of now, which is the best that can be known later too. */
     size_t len = strlen(info->dlpi_name);
     const char *name = info->dlpi_name;
@@ -154,6 +174,7 @@ static void add_module(const struct dl_phdr_info *info, uint64_t sweep)
         }
     }
     proto.m.path = module_path(info, first);
+    proto.renamed = !info->dlpi_name || strcmp(info->dlpi_name, proto.m.path) != 0;
     proto.m.build_id = build_id(info);
     proto.m.bias = info->dlpi_addr;
     proto.m.loaded = generation;
@@ -164,10 +185,7 @@ static void add_module(const struct dl_phdr_info *info, uint64_t sweep)
 
 static bool same_name(const struct dl_phdr_info *info, const struct entry *e)
 {
-    /* The entry's path is absolute; the loader's name may be relative or empty: compare its end. */
-    size_t n = info->dlpi_name ? strlen(info->dlpi_name) : 0, m = strlen(e->m.path);
-    if (n == 0 || info->dlpi_name[0] != '/' || e->m.path[0] != '/') return true;
-    return n == m && memcmp(info->dlpi_name, e->m.path, n) == 0;
+    return e->renamed || (info->dlpi_name && strcmp(info->dlpi_name, e->m.path) == 0);
 }
 
 struct refresh {
