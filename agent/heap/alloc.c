@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/entry/entry.h"
 #include "agent/profile/profile.h"
 #include "agent/util/log.h"
 #include "agent/util/options.h"
@@ -85,6 +86,7 @@ static void *sized_alloc(size_t size, size_t align, unsigned sc, unsigned flags)
     void *p = NULL;
     if (mc) p = sc ? class_alloc(mc, sc, size, flags) : large_alloc(mc, size, align, flags);
     cache_leave(mc);
+    if (UNLIKELY(agent_tls.thread == NULL)) thread_note();
     return p ? p : out_of_memory();
 }
 

@@ -75,7 +75,7 @@ static ALWAYS_INLINE void fast_free(void *ptr)
     struct mspan *s = span_of(p);
     if (LIKELY(s != NULL && s->fast == agent_tls.mcache)) {
         struct slot *slot = ptr;
-        if (LIKELY(span_slot_start(s, p) && slot != s->free)) {
+        if (LIKELY(span_slot_start(s, p) && p < s->bump && slot != s->free)) {
             span_push(s, slot);
             if (UNLIKELY(--s->used == 0)) free_emptied(s);
             return;
