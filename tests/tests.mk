@@ -65,8 +65,8 @@ TESTS := $(foreach p,$(UNIT_AGENT) $(UNIT_ANALYZER),$(p:$(BUILD)/tests/%=%)=$(p)
 
 # With T the build goes on past what does not compile: a test without its program fails by itself.
 test: setup-test
-	$(if $(T),-)@$(MAKE) --no-print-directory $(if $(T),-k) test-programs
-	@$(if $(T),,$(MAKE) --no-print-directory BUILD=$(SAN_BUILD) SAN=address,undefined analyzer unit-analyzer)
+	$(if $(T),-)@$(MAKE) --no-print-directory -s $(if $(T),-k) test-programs
+	@$(if $(T),,$(MAKE) --no-print-directory -s BUILD=$(SAN_BUILD) SAN=address,undefined analyzer unit-analyzer)
 	@$(TEST_ENV) SAN_BUILD=$(if $(T),,$(SAN_BUILD)) $(RUNNER) -j $(JOBS) -t $(TIMEOUT) $(if $(T),-T '$(T)') $(TESTS)
 test-full: export FULL = 1
 test-full: TIMEOUT := 900

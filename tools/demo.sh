@@ -4,12 +4,12 @@
 # make demo: seep on two programs, from recording to report.
 #   1. Debian's redis-server, which nobody here wrote, under redis-benchmark on a Unix socket
 #   2. examples/jobd, a job server of coroutines, with its leak switched on, and then off
-# Everything stays in ./demo-out. Exits 0 only when each step showed what it should; nothing is left running.
+# Everything stays in ./demo-out (DEMO_OUT). Exits 0 only when each step showed what it should; nothing is left running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
 seep=$BUILD/seep
-out=demo-out
+out=${DEMO_OUT:-demo-out}
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 plain_say() { printf '\n== %s\n' "$*"; }
@@ -136,7 +136,7 @@ if command -v go >/dev/null; then
     show go tool pprof -top -sample_index=inuse_space -nodecount=8 $out/redis.pb.gz 2>&1 | head -n 16
 fi
 
-say "left in ./$out"
+say "left in $out"
 for f in $out/*.seep $out/*.pb.gz; do
     [ -s "$f" ] || die "$f is empty"
     printf '  %-34s %8s bytes' "$f" "$(stat -c %s "$f")"
