@@ -171,8 +171,10 @@ static COLD void attach_main(void)
 
 COLD struct g *runtime_enter(void)
 {
+    int saved = *co_errno_location();
     if (!atomic_load(&sched.ready)) runtime_init();
     if (!main_attached && os_gettid() == os_getpid()) attach_main();
+    *co_errno_location() = saved;
     return context_self();
 }
 
@@ -202,5 +204,6 @@ CO_EXPORT unsigned co_maxprocs(void)
 
 CO_EXPORT uint64_t co_count(void)
 {
+    runtime_self();
     return atomic_load(&sched.live);
 }

@@ -324,8 +324,9 @@ static void *sysmon(void *unused)
         if (atomic_load(&sched.nidle_p) != sched.nprocs) continue;
 
         colock_acquire(&sched.lock);
-        /* Timers that nobody waits for in the poller (it could not be made) are looked after from here. */
-        bool idle = atomic_load(&sched.nidle_p) == sched.nprocs && (timer_first() == 0 || atomic_load(&sched.polling));
+        /* Timers and descriptors that nobody waits for in the poller (it could not be made) are looked after from here. */
+        bool idle = atomic_load(&sched.nidle_p) == sched.nprocs &&
+                    (atomic_load(&sched.polling) || (timer_first() == 0 && !atomic_load(&poll_waiters)));
         __atomic_store_n(&sched.sysmon_word, idle ? 1 : 0, __ATOMIC_RELAXED);
         colock_release(&sched.lock);
         while (__atomic_load_n(&sched.sysmon_word, __ATOMIC_ACQUIRE)) {

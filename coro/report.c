@@ -54,6 +54,13 @@ static void say(int fd, const char *fmt, ...)
 static void say_frames(int fd, const uintptr_t *pcs, unsigned n, bool first_exact)
 {
     for (unsigned i = 0; i < n && i < DEPTH; i++) {
+        unsigned same = 0;
+        while (i > 0 && i + same < n && pcs[i + same] == pcs[i - 1]) same++;
+        if (same > 1) { /* recursion */
+            say(fd, "    … the same %u times\n", same);
+            i += same - 1;
+            continue;
+        }
         Dl_info in;
         uintptr_t pc = pcs[i], at = pc - (i > 0 || !first_exact); /* a return address may be past its function */
         char name[160];
@@ -69,7 +76,7 @@ static void say_frames(int fd, const uintptr_t *pcs, unsigned n, bool first_exac
         else
             say(fd, "    %s+0x%lx\n", in.dli_fname, (unsigned long)(at - base));
     }
-    if (n > DEPTH) say(fd, "    … %u more\n", n - DEPTH);
+    if (n > DEPTH) say(fd, "    … and more\n");
 }
 
 static void say_created(int fd, uint32_t stack)
