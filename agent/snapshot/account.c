@@ -131,9 +131,8 @@ struct vma {
     bool hidden;
 };
 
-static void take(const struct vma *v, enum what what, uint64_t rss, uint64_t lazy, uint64_t size)
+static void take(enum what what, uint64_t rss, uint64_t lazy, uint64_t size)
 {
-    (void)v;
     if (what == W_HEAP) {
         A.heap_rss += rss;
         A.heap_lazy += lazy;
@@ -199,7 +198,7 @@ static void one_mapping(const struct vma *v, size_t *next)
             if (part > rss) part = rss;
             part_lazy = p[i].what == W_HEAP ? (lazy < part ? lazy : part) : 0;
         }
-        take(v, p[i].what, part, part_lazy, hi - lo);
+        take(p[i].what, part, part_lazy, hi - lo);
         rss -= part;
         lazy -= part_lazy < lazy ? part_lazy : lazy;
         size -= hi - lo;

@@ -30,6 +30,7 @@
 #define ARENA_SHIFT     26
 #define ARENA_PAGES     (1u << (ARENA_SHIFT - PAGE_SHIFT_SEEP))
 #define PIECE_BYTES     2048
+#define AHEAD_BYTES     512
 
 /* ---- spans */
 
@@ -228,6 +229,7 @@ static inline __attribute__((always_inline)) void found(struct marker *m, uintpt
     uintptr_t off = p - m->heap_lo;
     uint64_t e = page_entry(m, off);
     __builtin_prefetch((const void *)p);
+    __builtin_prefetch((const void *)(p + AHEAD_BYTES)); /* neighbours in memory tend to be neighbours in lists */
     uint32_t kind = (uint32_t)(e >> 48);
     if (__builtin_expect(kind <= SPAN_KIND_LARGE, 0)) {
         struct object_ref o;
