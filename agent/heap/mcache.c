@@ -156,6 +156,7 @@ struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
         return NULL;
     }
     mcache_make_current(mc, s);
+    if (__builtin_expect(agent_options.check >= 2, 0)) span_check(s);
     return s;
 }
 

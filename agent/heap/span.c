@@ -13,6 +13,8 @@
 #include "agent/heap/types.h"
 
 #include "agent/profile/profile.h"
+#include "agent/util/log.h"
+#include "agent/util/options.h"
 
 struct mheap mheap = {
     .lock = LOCK_INIT(RANK_MHEAP),
@@ -105,6 +107,11 @@ static uintptr_t take_locked(size_t npages, size_t align_pages, size_t *scavenge
     return p;
 }
 
+static void check_pages(void)
+{
+    if (__builtin_expect(agent_options.check >= 3, 0) && !pages_check()) log_fatal("heap check: page summaries");
+}
+
 static uintptr_t take_pages(struct mcache *mc, size_t npages, size_t align_pages, size_t *scavenged)
 {
     uintptr_t p = 0;
@@ -115,6 +122,7 @@ static uintptr_t take_pages(struct mcache *mc, size_t npages, size_t align_pages
     if (cached && (pcache_fill(&mc->pages) || (arena_grow(npages) && pcache_fill(&mc->pages))))
         p = pcache_take(&mc->pages, npages, scavenged);
     if (!p) p = take_locked(npages, align_pages, scavenged);
+    check_pages();
     lock_release(&mheap.lock);
     return p;
 }
@@ -124,6 +132,7 @@ static void give_pages(struct mcache *mc, uintptr_t base, size_t npages)
     if (mc && pcache_give(&mc->pages, base, npages)) return;
     lock_acquire(&mheap.lock);
     pages_free(base, npages, false);
+    check_pages();
     lock_release(&mheap.lock);
 }
 
