@@ -3,6 +3,9 @@
 # timeout: 400
 . tests/real/real.inc
 
+# Hundreds of short threads and forks, on a machine that may be busy.
+MISSED_ALLOWED=5
+
 workload() {
     # The regression tests print times; what must not change is which of them passed.
     real_agent /usr/bin/python3 -m test -w test_json test_dict test_threading >"$1.log" 2>&1
