@@ -107,6 +107,7 @@ static void impatient(void *arg)
     co_go(expire, late);
     if (co_select(cases, 2) != 1 || cases[1].ok) abort();
     co_chan_free(never);
+    co_chan_free(late);
     co_wg_done(&all);
 }
 
