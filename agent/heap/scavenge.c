@@ -14,7 +14,7 @@
  *   2. A run given back is at least MIN_PAGES long, unless everything is asked for; in the background,
  *      chunks that are nearly full are left alone.
  *   3. CPU time of the background scavenger is at most 1 % of the time that passed, saved up for no more than a second.
- * Locks: mheap.lock for the bitmaps. Units: pages of the heap, nanoseconds. */
+ * Locks: pace_lock, never waited for; mheap.lock for the bitmaps. Units: pages of the heap, nanoseconds. */
 #include "agent/heap/types.h"
 
 #include "agent/util/critical.h"
@@ -24,11 +24,15 @@ enum {
     MIN_PAGES = 8,     /* 64 KiB */
     MAX_PAGES = 512,   /* at most so many in one system call */
     DENSE_PAGES = 496, /* a chunk with so many pages in use (96.9 %) is not worth it */
+    TICK_PAGES = 512,  /* freed ones between two looks at the clock */
+    TICK_NS = 100000000,
     RETAIN_PERCENT = 10,
     RETAIN_MIN_PAGES = 128, /* 1 MiB: never fight over less */
 };
 
-/* Only the agent's thread uses these. */
+static struct lock pace_lock = LOCK_INIT(RANK_SCAVENGE);
+
+/* Guarded by pace_lock. */
 static struct {
     uint64_t last_ns, credit_ns;
     uint64_t peak; /* pages in use, decaying */
@@ -178,7 +182,7 @@ static uint64_t goal_pages(uint64_t inuse, uint64_t elapsed_ns)
     return goal;
 }
 
-void heap_background_tick(void)
+static void tick(void)
 {
     uint64_t now = os_mono_ns();
     uint64_t elapsed = pace.last_ns ? now - pace.last_ns : 0;
@@ -186,7 +190,6 @@ void heap_background_tick(void)
     pace.credit_ns += elapsed / 100;
     if (pace.credit_ns > 10000000) pace.credit_ns = 10000000;
     if (options_debug("scavenge", 1) == 0) return;
-    agent_enter();
     uint64_t cpu = os_thread_cpu_ns(), spent = 0;
     uint64_t inuse = load(&mheap.inuse_pages), goal = goal_pages(inuse, elapsed);
     uint64_t resident = load(&mheap.mapped_pages) - load(&mheap.released_pages);
@@ -201,5 +204,22 @@ void heap_background_tick(void)
         spent = os_thread_cpu_ns() - cpu;
     }
     pace.credit_ns -= spent < pace.credit_ns ? spent : pace.credit_ns;
-    agent_leave();
+}
+
+void heap_background_tick(void)
+{
+    if (!lock_try(&pace_lock)) return;
+    tick();
+    lock_release(&pace_lock);
+}
+
+/* Without the agent's thread (nothing is recorded) a thread that frees many pages makes the tick. */
+void scavenge_freed(size_t npages)
+{
+    static uint64_t freed;
+    if (__atomic_add_fetch(&freed, npages, __ATOMIC_RELAXED) < TICK_PAGES) return;
+    __atomic_store_n(&freed, 0, __ATOMIC_RELAXED);
+    if (!lock_try(&pace_lock)) return;
+    if (os_mono_ns() - pace.last_ns >= TICK_NS) tick();
+    lock_release(&pace_lock);
 }

@@ -182,6 +182,7 @@ void span_delete(struct mcache *mc, struct mspan *s)
     __atomic_store_n(&s->state, SPAN_UNUSED, __ATOMIC_RELEASE);
     usage_add(&mheap.inuse_pages, -(int64_t)npages);
     give_pages(mc, base, npages);
+    scavenge_freed(npages);
     if (mc) {
         s->next = mc->stash;
         mc->stash = s;

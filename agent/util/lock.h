@@ -18,6 +18,7 @@ enum lock_rank {
     RANK_THREADS,       /* entry/threads.c: the registry */
     RANK_CORO,          /* coro: runtime locks (sub-ranks are the runtime's own) */
     RANK_MODULES,       /* profile/modules.c */
+    RANK_SCAVENGE,      /* heap: scavenger's pace */
     RANK_SAMPLES,       /* profile: per-span sample arrays */
     RANK_SAMPLE_TABLES, /* profile: free lists of those */
     RANK_BUCKET,        /* profile: buckets */
@@ -25,7 +26,6 @@ enum lock_rank {
     RANK_MCACHE,        /* heap: list of caches */
     RANK_MCENTRAL,      /* heap: one per span class */
     RANK_MHEAP,         /* heap: pages, spans, arenas */
-    RANK_SCAVENGE,      /* heap: scavenger's pace */
     RANK_PERSISTENT,    /* heap: the metadata bump allocator */
     RANK_OS,            /* os: region table */
     RANK_LOG,           /* util/log.c */
