@@ -37,6 +37,7 @@ struct thread {
     int tid; /* 0: free slot */
     bool is_agent;
     bool is_main;
+    bool found;        /* not created by pthread_create's wrapper: a helper of libc's, or another runtime's */
     bool ended;        /* its stack [stack_lo, stack_hi) holds nothing live while its descriptor still stands at tls */
     bool own_stack;    /* the program's memory: its bounds are forgotten at the end */
     bool stop_blocked; /* the program believes that it blocks the stop signal */
@@ -53,6 +54,9 @@ struct thread {
 void threads_init(void);
 struct thread *threads_first(void); /* iterate by next; entries appear atomically */
 struct thread *thread_self(void);   /* registers the caller when needed; NULL when there is no room. Not from malloc */
+/* From malloc's slow path, after its critical section, when agent_tls.thread is NULL: registers a thread that libc made
+ * for itself, so that its cache comes back when it ends. Does nothing before threads_init(). */
+void thread_note(void);
 void threads_fork_prepare(void);
 void threads_fork_parent(void);
 void threads_fork_child(void);

@@ -38,7 +38,8 @@ static struct thread *threads;   /* newest first */
 static void *free_altstacks;     /* linked through their first word; guarded by lock */
 static uint32_t running_threads; /* of the program: entries with a tid */
 static pthread_key_t exit_key;
-static bool have_key;
+static bool have_key, ready;
+static struct thread past_its_end; /* entry of a thread after its last destructor: it registers no more */
 uint32_t threads_main_exited;
 
 struct thread *threads_first(void)
@@ -221,9 +222,17 @@ struct thread *thread_self(void)
     if (t || agent_tls.critical) return t;
     int saved = errno;
     t = thread_new();
-    if (t) thread_begin(t);
+    if (t) {
+        t->found = true;
+        thread_begin(t);
+    }
     errno = saved;
     return t;
+}
+
+void thread_note(void)
+{
+    if (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) && !agent_in_child) (void)thread_self();
 }
 
 /* Every task of the process but the caller, the agent's and a main thread that is a zombie. */
@@ -262,7 +271,7 @@ static void thread_end(struct thread *t)
     drop_altstack(t);
     heap_thread_exit();
     if (t->own_stack) t->stack_lo = t->stack_hi = 0;
-    agent_tls.thread = NULL;
+    agent_tls.thread = &past_its_end;
     agent_tls.stack_lo = agent_tls.stack_hi = 0;
     t->state = NULL;
     __atomic_store_n(&t->ended, true, __ATOMIC_RELEASE);
@@ -285,6 +294,7 @@ void threads_init(void)
     have_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
     pthread_resolve();
     thread_self();
+    __atomic_store_n(&ready, true, __ATOMIC_RELEASE);
 }
 
 /* ---- Fork */

@@ -8,7 +8,7 @@
  * The signal carries a token, (generation, slot), in its value: the handler needs no lookup and a late signal of an
  * earlier stop is told apart.
  *
- * Slot states: REQUESTED → PUBLISHING → PARKED by the handler; REQUESTED → GONE or MISSED by the stopper.
+ * Slot states: REQUESTED → PUBLISHING → PARKED by the handler; REQUESTED → GONE, MISSED or HELPER by the stopper.
  * Invariants
  *   1. A parked thread is in no critical section: it holds no agent lock and no structure half-made.
  *   2. A thread that does not answer is left out (MISSED) only while the kernel shows it blocked in a system call, outside of
@@ -31,12 +31,13 @@
 #include "agent/util/log.h"
 #include "agent/util/options.h"
 
-enum slot_state { FREE, REQUESTED, PUBLISHING, PARKED, MISSED, GONE };
+enum slot_state { FREE, REQUESTED, PUBLISHING, PARKED, MISSED, HELPER, GONE };
 
 enum {
     SLOT_BITS = 20,
     MAX_SLOTS = 1 << 16,
-    BLOCKED_GRACE_MS = 50, /* for a thread in uninterruptible sleep: a disk or a vfork child may take seconds */
+    BLOCKED_GRACE_MS = 50, /* for a thread in uninterruptible sleep: on a disk, or until a vfork child is done */
+    DEAF_GRACE_MS = 3,     /* libc blocks all signals for moments, when it makes and ends threads */
     MAGIC_UID = 0x73656570,
 };
 
@@ -222,12 +223,20 @@ static long read_task_file(int tid, const char *what, char *buf, size_t size)
     return n;
 }
 
-static char task_state(int tid) /* 'X': gone */
+struct task_status {
+    char state; /* 'X': gone */
+    bool deaf;  /* blocks the stop signal */
+};
+
+static struct task_status task_status(int tid)
 {
-    char buf[512];
-    if (read_task_file(tid, "stat", buf, sizeof buf) <= 0) return 'X';
-    const char *p = strrchr(buf, ')');
-    return p && p[1] == ' ' ? p[2] : '?';
+    char buf[2048];
+    struct task_status s = {.state = 'X'};
+    if (read_task_file(tid, "status", buf, sizeof buf) <= 0) return s;
+    const char *state = strstr(buf, "\nState:\t"), *blocked = strstr(buf, "\nSigBlk:\t");
+    s.state = state ? state[8] : '?';
+    s.deaf = blocked && (strtoul(blocked + 9, NULL, 16) >> (agent_options.stop_signal - 1) & 1);
+    return s;
 }
 
 static const struct thread *registered(int tid)
@@ -237,40 +246,49 @@ static const struct thread *registered(int tid)
     return NULL;
 }
 
-/* "NR ARG… SP PC" while blocked in a system call, "running" otherwise. */
-static bool blocked_at(struct stopped_thread *t)
+/* "NR ARG… SP PC" while blocked in a system call, "running" otherwise. The call's number, or -1. A thread that has not yet
+ * woken from the stop before this one will answer. */
+static int blocked_at(int tid, struct unwind_regs *regs)
 {
     char buf[256];
-    if (read_task_file(t->tid, "syscall", buf, sizeof buf) <= 0 || buf[0] == 'r') return false;
+    if (read_task_file(tid, "syscall", buf, sizeof buf) <= 0 || buf[0] == 'r' || buf[0] == '-') return -1;
+    char *args;
+    int nr = (int)strtol(buf, &args, 10);
+    if (nr == SYS_futex && strtoul(args, NULL, 16) == (uintptr_t)&S.epoch) return -1;
     char *pc = strrchr(buf, ' ');
-    if (!pc) return false;
+    if (!pc) return -1;
     *pc = 0;
     char *sp = strrchr(buf, ' ');
-    if (!sp) return false;
-    t->regs = (struct unwind_regs){.pc = strtoul(pc + 1, NULL, 16), .sp = strtoul(sp + 1, NULL, 16)};
-    t->in_syscall = true;
-    return true;
+    if (!sp) return -1;
+    *regs = (struct unwind_regs){.pc = strtoul(pc + 1, NULL, 16), .sp = strtoul(sp + 1, NULL, 16)};
+    return nr;
 }
 
-/* Looks at a thread that has not answered for waited_ms. */
+/* Looks at a thread that has not answered for waited_ms. Uninterruptible sleep may take seconds, and a thread that blocks
+ * the signal never answers: what is known of those must do, and soon. */
 static void examine(unsigned i, uint64_t waited_ms)
 {
     struct stopped_thread *t = &S.threads[i];
-    enum slot_state to;
-    char state = task_state(t->tid);
-    if (state == 'X' || state == 'Z' || state == 'x') {
-        to = GONE;
-    } else {
-        uint64_t limit = agent_options.stop_timeout;
-        if (state == 'D' && limit > BLOCKED_GRACE_MS) limit = BLOCKED_GRACE_MS;
+    struct task_status status = task_status(t->tid);
+    struct unwind_regs regs;
+    enum slot_state to = GONE;
+    if (status.state != 'X' && status.state != 'Z' && status.state != 'x') {
+        uint64_t limit = status.deaf ? DEAF_GRACE_MS : status.state == 'D' ? BLOCKED_GRACE_MS : UINT64_MAX;
+        if (limit > agent_options.stop_timeout) limit = agent_options.stop_timeout;
         if (waited_ms < limit) return;
         const struct thread *r = registered(t->tid);
         if (r && r->state && __atomic_load_n(&r->state->critical, __ATOMIC_RELAXED) > 0) return;
-        if (!blocked_at(t)) return;
-        to = MISSED;
+        int nr = blocked_at(t->tid, &regs);
+        if (nr < 0) return;
+        /* libc's own thread for SIGEV_THREAD timers holds nothing of the program's. */
+        to = status.deaf && nr == SYS_rt_sigtimedwait && (!r || r->found) ? HELPER : MISSED;
     }
+    /* It may be answering right now: then what it says counts, and the slot is not ours to write. */
     uint32_t want = REQUESTED;
-    __atomic_compare_exchange_n(&S.states[i], &want, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    if (!__atomic_compare_exchange_n(&S.states[i], &want, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
+    if (to == GONE) return;
+    t->regs = regs;
+    t->in_syscall = true;
 }
 
 /* True when every thread has answered or was given up. */
