@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A live heap of 64-byte objects, each with pointers to two others, and snapshots of it.
- *     graph MIB random|sequential SNAPSHOTS
- * random: the objects are linked in random order, which is what a marker's cache likes least. Run with the agent
- * preloaded; every figure is in the recording. */
+ * A live heap of 64-byte objects, reachable from one global only, and snapshots of it.
+ *     graph MIB random|sequential|chain SNAPSHOTS
+ * random, sequential: a binary tree; its nodes lie in random order or in the order of the tree. chain: one list in random order,
+ * where each step must wait for memory and no marker can look ahead. Run with the agent preloaded; every figure is in the
+ * recording. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,17 +15,17 @@
 extern int seep_snapshot(const char *label) __attribute__((weak));
 
 struct node {
-    struct node *next, *other;
+    struct node *left, *right;
     uint64_t payload[6];
 };
 
-static struct node *root; /* the only way in */
+struct node *volatile root; /* the only way in */
 
 int main(int argc, char **argv)
 {
     if (argc != 4) return 2;
     size_t n = (size_t)atol(argv[1]) * (1u << 20) / sizeof(struct node);
-    int random = strcmp(argv[2], "random") == 0;
+    int chain = strcmp(argv[2], "chain") == 0, random = chain || strcmp(argv[2], "random") == 0;
     if (!seep_snapshot || n < 2) {
         fputs("graph: no agent is preloaded, or no size\n", stderr);
         return 2;
@@ -44,8 +45,9 @@ int main(int argc, char **argv)
         all[j] = t;
     }
     for (size_t i = 0; i < n; i++) {
-        all[i]->next = i + 1 < n ? all[i + 1] : NULL;
-        all[i]->other = all[i / 2];
+        size_t left = chain ? i + 1 : 2 * i + 1, right = chain ? n : 2 * i + 2;
+        all[i]->left = left < n ? all[left] : NULL;
+        all[i]->right = right < n ? all[right] : NULL;
     }
     root = all[0];
     free(all);
