@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/entry/alloctrace.h"
 #include "agent/entry/entry.h"
 #include "agent/heap/heap.h"
 #include "agent/include/seep.h"
@@ -43,7 +44,7 @@ SEEP_EXPORT void *calloc(size_t n, size_t size)
 {
     size_t total;
     if (UNLIKELY(__builtin_mul_overflow(n, size, &total))) return no_memory();
-    if (total <= 256) { /* clearing all of a small slot is cheaper than knowing whether it is clear */
+    if (total <= calloc_clear_bytes) { /* clearing all of a small slot is cheaper than knowing whether it is clear */
         void *p = fast_malloc(total);
         return p ? memset(p, 0, total) : NULL;
     }
@@ -56,7 +57,7 @@ SEEP_EXPORT void *realloc(void *p, size_t size)
         fast_free(p);
         return NULL;
     }
-    return heap_realloc(p, size);
+    return UNLIKELY(heap_traced) ? trace_realloc(p, size) : heap_realloc(p, size);
 }
 
 SEEP_EXPORT void *reallocarray(void *p, size_t n, size_t size)

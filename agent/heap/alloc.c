@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/entry/alloctrace.h"
 #include "agent/entry/entry.h"
 #include "agent/profile/profile.h"
 #include "agent/util/log.h"
@@ -103,13 +104,17 @@ static unsigned class_for(size_t size, size_t align, unsigned flags)
 __attribute__((noinline)) void *malloc_slow(size_t size, unsigned flags)
 {
     if (UNLIKELY(size > PTRDIFF_MAX)) return out_of_memory();
-    return sized_alloc(size, 0, class_for(size, 0, flags), flags);
+    void *p = sized_alloc(size, 0, class_for(size, 0, flags), flags);
+    if (UNLIKELY(heap_traced)) trace_alloc(p, size, 0, flags);
+    return p;
 }
 
 void *heap_alloc(size_t size, size_t align, unsigned flags)
 {
     if (UNLIKELY(size > PTRDIFF_MAX || align > PTRDIFF_MAX)) return out_of_memory();
-    return sized_alloc(size, align, class_for(size, align, flags), flags);
+    void *p = sized_alloc(size, align, class_for(size, align, flags), flags);
+    if (UNLIKELY(heap_traced)) trace_alloc(p, size, align, flags);
+    return p;
 }
 
 /* ---- Free */
@@ -192,6 +197,7 @@ __attribute__((noinline)) void free_slow(void *ptr)
 {
     uintptr_t p = (uintptr_t)ptr;
     if (p == 0 || UNLIKELY(agent_in_child)) return;
+    if (UNLIKELY(heap_traced)) trace_free(ptr);
     struct mspan *s = span_of(p);
     if (UNLIKELY(!s || p - s->base >= s->npages << HPAGE_SHIFT))
         heap_bad_free(ptr, "not allocated here, or already free");

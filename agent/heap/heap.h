@@ -26,6 +26,11 @@ void *heap_realloc(void *p, size_t size);
 size_t heap_usable_size(const void *p); /* 0 for NULL */
 size_t heap_release(size_t keep_bytes); /* malloc_trim: returns idle pages at once; bytes given back */
 
+/* SEEP_DEBUG=alloctrace: set before the first allocation. Then nothing takes a fast path, and the slow ones tell
+ * entry/alloctrace.c. calloc_clear_bytes: calloc up to here is malloc and a memset; 0 when traced. */
+extern bool heap_traced;
+extern size_t calloc_clear_bytes;
+
 /* Life cycle, called by agent/entry. */
 void heap_init(void);        /* idempotent */
 void heap_thread_exit(void); /* gives the calling thread's cache back; malloc still works after it */

@@ -20,6 +20,7 @@
 
 #include <string.h>
 
+#include "agent/entry/alloctrace.h"
 #include "agent/profile/profile.h"
 #include "agent/util/critical.h"
 #include "agent/util/options.h"
@@ -37,7 +38,7 @@ void mcache_make_current(struct mcache *mc, struct mspan *s)
     unsigned sc = s->span_class;
     s->current = true;
     mc->alloc[sc] = s;
-    if (sc & 1) return;
+    if (sc & 1 || heap_traced) return;
     for (unsigned size = class_to_size[sc >> 1] / 8u; size < FINE_SLOTS && abi_to_class8[size] == sc >> 1; size--) {
         mc->fine[size] = s;
         if (size == 0) break;
@@ -57,7 +58,7 @@ static void forget_current(struct mcache *mc, unsigned sc)
 /* ---- Ownership */
 void span_set_owner(struct mspan *s, struct mcache *mc)
 {
-    bool special = !mc || agent_options.check >= 1 || __atomic_load_n(&s->samples, __ATOMIC_RELAXED);
+    bool special = !mc || heap_traced || agent_options.check >= 1 || __atomic_load_n(&s->samples, __ATOMIC_RELAXED);
     s->fast = special ? NO_CACHE : mc;
     __atomic_store_n(&s->owner, mc, __ATOMIC_RELEASE);
 }
@@ -228,6 +229,7 @@ void heap_init(void)
         uint64_t r = os_random();
         /* Top byte 0x81 … 0xfd and a low byte of the two that is neither 0 nor all ones: see slot_encode(). */
         uint64_t top = 0x8100 | (r >> 32 & 0x7c00) | (r >> 40 & 0xfe) | 1;
+        trace_init();
         heap_key = top << 48 | (r & 0xffffffffffffull);
         __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     }

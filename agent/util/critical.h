@@ -36,6 +36,7 @@ struct agent_tls {
     /* The stack the thread runs on now, when known: set by entry/threads.c for a plain thread and by coro at each
      * switch; 0, 0: unknown. A hint for the tracer: used only when sp is inside. [stack_lo, stack_hi) is mapped. */
     uintptr_t stack_lo, stack_hi;
+    uint32_t trace_thread, trace_mute; /* entry/alloctrace.c: number from 1; depth of what is not recorded */
 };
 
 extern __thread struct agent_tls agent_tls __attribute__((tls_model("initial-exec")));

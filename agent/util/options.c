@@ -182,19 +182,34 @@ void options_init(void)
     }
 }
 
-int64_t options_debug(const char *key, int64_t def)
+/* The value of KEY; *end: behind it. NULL: KEY is not there. */
+static const char *debug_value(const char *key, const char **end)
 {
     options_init();
     size_t n = strlen(key);
     for (const char *s = agent_options.debug; *s;) {
-        const char *end = strchr(s, ',');
-        if (!end) end = s + strlen(s);
-        if ((size_t)(end - s) > n && strncmp(s, key, n) == 0 && s[n] == '=') {
-            int64_t v = 0;
-            for (const char *p = s + n + 1; p < end && *p >= '0' && *p <= '9'; p++) v = v * 10 + (*p - '0');
-            return v;
-        }
-        s = *end ? end + 1 : end;
+        *end = strchr(s, ',');
+        if (!*end) *end = s + strlen(s);
+        if ((size_t)(*end - s) > n && strncmp(s, key, n) == 0 && s[n] == '=') return s + n + 1;
+        s = **end ? *end + 1 : *end;
     }
-    return def;
+    return NULL;
+}
+
+int64_t options_debug(const char *key, int64_t def)
+{
+    const char *end, *p = debug_value(key, &end);
+    if (!p) return def;
+    int64_t v = 0;
+    for (; p < end && *p >= '0' && *p <= '9'; p++) v = v * 10 + (*p - '0');
+    return v;
+}
+
+bool options_debug_string(const char *key, char *out, size_t size)
+{
+    const char *end, *p = debug_value(key, &end);
+    if (!p || p == end || (size_t)(end - p) >= size) return false;
+    memcpy(out, p, (size_t)(end - p));
+    out[end - p] = 0;
+    return true;
 }

@@ -5,6 +5,8 @@
 #ifndef SEEP_UTIL_OPTIONS_H
 #define SEEP_UTIL_OPTIONS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct agent_options {
@@ -22,5 +24,7 @@ void options_init(void);
 
 /* Value of KEY in SEEP_DEBUG ("a=1,b=0"), or def. */
 int64_t options_debug(const char *key, int64_t def);
+/* The same as text, up to the next comma, in out. False: KEY is not there, or its value is empty or does not fit. */
+bool options_debug_string(const char *key, char *out, size_t size);
 
 #endif
