@@ -172,7 +172,8 @@ _Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason)
 
 /* ---- public */
 
-CO_EXPORT co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned flags)
+/* extra_bytes stand after the buffer, aligned to 8. */
+struct co_chan *chan_new(size_t elem_size, size_t cap, unsigned flags, size_t extra_bytes)
 {
     size_t bytes;
     if (elem_size > UINT32_MAX || __builtin_mul_overflow(elem_size, cap, &bytes) || bytes > (size_t)1 << 46 ||
@@ -180,8 +181,9 @@ CO_EXPORT co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned fla
         *co_errno_location() = EINVAL;
         return NULL;
     }
-    struct co_chan *c =
-        heap_alloc(sizeof *c + bytes, 0, HEAP_ZERO | (flags & CO_NOSCAN || bytes < sizeof(void *) ? HEAP_NOSCAN : 0));
+    bool noscan = (flags & CO_NOSCAN || bytes < sizeof(void *)) && !extra_bytes;
+    if (extra_bytes) bytes = ((bytes + 7) & ~(size_t)7) + extra_bytes;
+    struct co_chan *c = heap_alloc(sizeof *c + bytes, 0, HEAP_ZERO | (noscan ? HEAP_NOSCAN : 0));
     if (!c) return NULL;
     c->magic = CHAN_MAGIC;
     c->elem_size = (uint32_t)elem_size;
@@ -189,15 +191,21 @@ CO_EXPORT co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned fla
     return c;
 }
 
+CO_EXPORT co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned flags)
+{
+    return chan_new(elem_size, cap, flags, 0);
+}
+
 CO_EXPORT co_chan *co_chan_make(size_t elem_size, size_t cap)
 {
-    return co_chan_make_flags(elem_size, cap, 0);
+    return chan_new(elem_size, cap, 0, 0);
 }
 
 CO_EXPORT void co_chan_free(co_chan *c)
 {
     if (!c) return;
     chan_check(c, "co_chan_free");
+    if (c->is_timer) timer_object_end(c);
     colock_acquire(&c->lock);
     if (c->receivers.first || c->senders.first)
         report_fatal("co_chan_free: a coroutine waits on channel %p", (void *)c);
@@ -288,6 +296,7 @@ CO_EXPORT void co_close(co_chan *c)
 {
     if (!c) report_fatal("close of nil channel");
     chan_check(c, "co_close");
+    if (c->is_timer) report_fatal("close of a timer's channel %p", (void *)c);
     colock_acquire(&c->lock);
     if (c->closed) {
         colock_release(&c->lock);
@@ -310,6 +319,7 @@ CO_EXPORT size_t co_len(const co_chan *c)
 {
     if (!c) return 0;
     chan_check(c, "co_len");
+    if (c->is_timer) return 0; /* looks unbuffered, as since Go 1.23 */
     return __atomic_load_n(&c->count, __ATOMIC_RELAXED);
 }
 
@@ -317,5 +327,5 @@ CO_EXPORT size_t co_cap(const co_chan *c)
 {
     if (!c) return 0;
     chan_check(c, "co_cap");
-    return c->cap;
+    return c->is_timer ? 0 : c->cap;
 }

@@ -16,15 +16,18 @@ struct co_chan {
     uint32_t magic;
     uint32_t elem_size;
     bool closed;
+    bool is_timer; /* ticker.c: a timer follows the buffer */
     size_t cap, count;
     size_t send_at, recv_at; /* indices into the buffer */
     struct waitq receivers, senders;
     _Alignas(16) char buffer[]; /* cap elements, a ring */
 };
 
+struct co_chan *chan_new(size_t elem_size, size_t cap, unsigned flags, size_t extra_bytes);
 void chan_check(const struct co_chan *c, const char *caller);
 bool chan_send_locked(struct co_chan *c, const void *elem);     /* true: done and unlocked */
 bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok); /* true: done and unlocked */
+void timer_object_end(struct co_chan *c); /* ticker.c: its timer is stopped, and nobody is firing it */
 _Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason);
 
 void waitq_push(struct waitq *q, struct sudog *s);

@@ -7,7 +7,7 @@
  *   2. A coroutine that is on an m, coming or going, is reported as running with an unknown sp: its thread knows it, or its
  *      whole stack counts. Only one whose registers are saved is reported with them.
  *   3. Values in flight: small ones stand in wait nodes and are reported as registers; larger ones on the stack of the one
- *      that waits; the argument of a coroutine not yet started in its first frame. So there are no other roots.
+ *      that waits; the argument of a coroutine not yet started in its first frame. Pending timers are roots: they will send, or run code.
  * blocked_since_ns comes from the coarse clock: it is right to about 10 ms, early rather than late. cpu_ns is sampled by sysmon: right on
  * average, in steps of its tick (20 µs to 10 ms). */
 #include "coro/runtime.h"
@@ -140,6 +140,12 @@ static int stacks(void *ctx, seep_range_fn *fn, void *arg)
     return stop ? stop : g_each(main_stack, &c);
 }
 
+static int roots(void *ctx, seep_range_fn *fn, void *arg)
+{
+    (void)ctx;
+    return timer_roots(fn, arg);
+}
+
 static size_t stack_sys(void *ctx, size_t *inuse)
 {
     (void)ctx;
@@ -151,6 +157,7 @@ static const struct seep_task_provider provider = {
     .version = SEEP_TASK_PROVIDER_VERSION,
     .name = "coro",
     .iterate = iterate,
+    .roots = roots,
     .stacks = stacks,
     .stack_sys = stack_sys,
 };

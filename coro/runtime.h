@@ -64,6 +64,9 @@ struct g *global_get(struct p *p, bool batch); /* with sched.lock held */
 void list_push(struct g_list *l, struct g *g);
 struct g *list_pop(struct g_list *l);
 
+/* ---- spawn.c */
+int spawn_from(uint32_t create_stack, void (*fn)(void *), void *arg); /* with the creation stack of another place */
+
 /* ---- sched.c */
 void sched_arrive(void); /* first thing on a stack after a switch */
 void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reason reason);
@@ -92,7 +95,10 @@ bool timer_remove(struct timer *t);
 bool timer_run(struct p *p, uint64_t now_ns); /* true: something fired */
 uint64_t timer_first(void);                   /* of all; 0: none */
 void timer_fork_child(struct p *p);
-int timer_each(int (*fn)(void *arg, struct timer *t), void *arg);
+int timer_roots(seep_range_fn *fn, void *arg); /* the objects of pending timers: they will run code or send */
+
+/* ---- ticker.c */
+void *timer_object(struct timer *t); /* the heap block that t is part of; NULL: a coroutine's own timer */
 
 /* ---- poll.c */
 extern _Atomic uint32_t poll_waiters;

@@ -17,7 +17,9 @@ static void coroutine_main(void *fn, void *arg)
     sched_exit(context_self());
 }
 
-static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, uintptr_t ra, uintptr_t cfa)
+/* create_stack 0: the caller's, found from its return address and frame. */
+static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, uint32_t create_stack, uintptr_t ra,
+                        uintptr_t cfa)
 {
     struct g *self = runtime_self();
     sysmon_start();
@@ -32,7 +34,7 @@ static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, ui
     g->blocked_ns = 0;
     g->reason = SEEP_WAIT_NONE;
     g->waits = NULL;
-    g->create_stack = site_here(m, ra, cfa);
+    g->create_stack = create_stack ? create_stack : site_here(m, ra, cfa);
     if (unlikely(stack_canaries)) stack_check(g);
     g->sp = context_make(g->stack_hi, coroutine_main, (void *)(uintptr_t)fn, arg);
     atomic_fetch_add_explicit(&sched.live, 1, memory_order_relaxed);
@@ -42,13 +44,19 @@ static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, ui
 
 CO_EXPORT __attribute__((noinline)) int co_go(co_fn *fn, void *arg)
 {
-    return spawn(0, NULL, fn, arg, (uintptr_t)__builtin_return_address(0), (uintptr_t)__builtin_frame_address(0) + 16);
+    return spawn(0, NULL, fn, arg, 0, (uintptr_t)__builtin_return_address(0),
+                 (uintptr_t)__builtin_frame_address(0) + 16);
 }
 
 CO_EXPORT __attribute__((noinline)) int co_go_attr(const struct co_attr *attr, co_fn *fn, void *arg)
 {
-    return spawn(attr ? attr->stack_limit_bytes : 0, attr ? attr->name : NULL, fn, arg,
+    return spawn(attr ? attr->stack_limit_bytes : 0, attr ? attr->name : NULL, fn, arg, 0,
                  (uintptr_t)__builtin_return_address(0), (uintptr_t)__builtin_frame_address(0) + 16);
+}
+
+int spawn_from(uint32_t create_stack, co_fn *fn, void *arg)
+{
+    return spawn(0, NULL, fn, arg, create_stack, 0, 0);
 }
 
 CO_EXPORT void co_exit(void)

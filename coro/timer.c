@@ -60,9 +60,11 @@ static bool grow(struct timer_heap *h)
     struct timer_entry *e = os_alloc(cap * sizeof *e, OS_META);
     if (!e) return false;
     for (uint32_t i = 0; i < h->n; i++) e[i] = h->entries[i];
-    if (h->entries) os_free(h->entries, h->cap * sizeof *e);
+    struct timer_entry *old = h->entries;
+    uint32_t old_cap = h->cap;
     h->entries = e;
     h->cap = cap;
+    if (old) os_free(old, old_cap * sizeof *e);
     return true;
 }
 
@@ -95,8 +97,9 @@ void timer_add(struct p *p, struct timer *t, uint64_t when_ns, void (*fire)(stru
 {
     colock_acquire(&p->timers.lock);
     insert(p, t, when_ns, fire);
+    bool first = t->index == 0; /* else somebody looks out for an earlier one already */
     colock_release(&p->timers.lock);
-    p_wake_for_timer(when_ns);
+    if (first) p_wake_for_timer(when_ns);
 }
 
 /* False: it has fired, or is about to. */
@@ -119,7 +122,10 @@ bool timer_run(struct p *p, uint64_t now_ns)
         if (first == 0 || first > now_ns) return any;
         colock_acquire(&h->lock);
         struct timer *t = h->n && h->entries[0].when_ns <= now_ns ? h->entries[0].timer : NULL;
-        if (t) take(h, 0);
+        if (t) {
+            take(h, 0);
+            __atomic_fetch_add(&t->firing, 1, __ATOMIC_RELAXED);
+        }
         colock_release(&h->lock);
         if (!t) return any;
         t->fire(t);
@@ -137,9 +143,24 @@ uint64_t timer_first(void)
     return least;
 }
 
+/* In the snapshot's child. A timer is part of its object, so the word that is shown as a root is the object's start. */
+int timer_roots(seep_range_fn *fn, void *arg)
+{
+    for (uint32_t i = 0; i < sched.nprocs; i++) {
+        const struct timer_heap *h = &sched.ps[i].timers;
+        for (uint32_t k = 0; k < h->n; k++) {
+            void *object = timer_object(h->entries[k].timer);
+            int stop = object ? fn(arg, (uintptr_t)&object, (uintptr_t)(&object + 1)) : 0;
+            if (stop) return stop;
+        }
+    }
+    return 0;
+}
+
 void timer_fork_child(struct p *p)
 {
     p->timers.lock = (struct colock){0};
+    for (uint32_t i = 0; i < p->timers.n; i++) p->timers.entries[i].timer->when_ns = 0; /* they never fire here */
     p->timers.n = 0;
     atomic_store(&p->timers.first_ns, 0);
 }

@@ -59,8 +59,9 @@ struct sudog {
 struct timer {
     uint64_t when_ns; /* CLOCK_MONOTONIC; 0: not in a heap */
     void (*fire)(struct timer *t);
-    struct p *p;    /* whose heap */
-    uint32_t index; /* in it; guarded by its lock */
+    struct p *p;     /* whose heap */
+    uint32_t index;  /* in it; guarded by its lock */
+    uint32_t firing; /* fires taken from the heap and not yet over; of timers with an object (ticker.c) */
 };
 
 struct g {
@@ -82,6 +83,7 @@ struct g {
     bool is_g0;
     _Atomic uint32_t select_done; /* 0 while a select waits and nobody has claimed it */
     uint32_t flags;
+    struct unwinding *unwinding; /* deferred calls and panics: defer.c; NULL: none ever */
     union {
         struct sudog wait;  /* of an operation on one object */
         struct timer timer; /* of a sleep */

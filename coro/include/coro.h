@@ -111,6 +111,27 @@ size_t co_select(struct co_case *cases, size_t n);
 /* The same without waiting: -1 when no case is ready (Go's default). */
 long co_try_select(struct co_case *cases, size_t n);
 
+/* ---- Timers and tickers. Each has a channel of uint64_t: CLOCK_MONOTONIC at the moment it fired. The channel looks unbuffered; nothing
+ * stale is received after a stop or reset. Freeing stops; misuse while a coroutine waits on the channel. What is pending keeps its memory
+ * alive: a ticker runs until it is stopped or freed. */
+typedef struct co_timer co_timer;
+typedef struct co_ticker co_ticker;
+co_chan *co_after(uint64_t ns);                             /* fires once; freed by co_chan_free(), before or after */
+co_timer *co_timer_new(uint64_t ns);                        /* fires once */
+co_timer *co_after_func(uint64_t ns, co_fn *fn, void *arg); /* then runs fn(arg) in a coroutine of its own */
+co_chan *co_timer_chan(co_timer *t);                        /* NULL for co_after_func's */
+/* True: it was pending (or fired without that its value was received), and does not fire. False: stopped or fired before. */
+bool co_timer_stop(co_timer *t);
+bool co_timer_reset(co_timer *t, uint64_t ns); /* as stop; then it fires in ns */
+void co_timer_free(co_timer *t);
+co_ticker *co_ticker_new(
+    uint64_t period_ns); /* a tick that nobody has taken when the next comes: that one is dropped */
+co_chan *co_ticker_chan(co_ticker *t);
+void co_ticker_stop(co_ticker *t); /* does not close the channel */
+void co_ticker_reset(co_ticker *t, uint64_t period_ns);
+uint64_t co_ticker_dropped(co_ticker *t);
+void co_ticker_free(co_ticker *t);
+
 /* ---- Waitgroup and mutex. Zeroed memory is a valid, unused one. Not to be copied or freed while in use. */
 typedef struct co_waitgroup {
     uint32_t lock;
