@@ -176,7 +176,11 @@ void m_stop(struct m *m)
     sched.idle_m = m;
     sched.nidle_m++;
     bool dead = is_deadlock();
+    /* The last one awake stopped the timer that the poller's m waits for: that one is to look again. */
+    bool stale_poll = atomic_load(&sched.polling) && atomic_load(&sched.nidle_p) == sched.nprocs &&
+                      timer_first() == 0 && !atomic_load(&poll_waiters);
     colock_release(&sched.lock);
+    if (stale_poll) poll_break();
     if (dead && !runtime_foreign_threads()) report_deadlock();
     while (__atomic_load_n(&m->park, __ATOMIC_ACQUIRE) == 0) os_futex_wait(&m->park, 0, -1);
     __atomic_store_n(&m->park, 0, __ATOMIC_RELAXED);
