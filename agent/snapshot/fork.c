@@ -212,9 +212,8 @@ static int take(const struct snapshot_request *req, struct snapshot_result *out)
     snapshot_gate_enter();
     modules_refresh(); /* takes the loader's lock: behind the gate, so that no fork() of the program copies it held by us */
     job.seq = __atomic_add_fetch(&seq, 1, __ATOMIC_RELAXED);
+    rc = stop_world_patiently(&job.threads, &job.nthreads, &job.nmissed, &job.mono_ns);
     job.unix_ns = os_unix_ns();
-    job.mono_ns = os_mono_ns();
-    rc = stop_world(&job.threads, &job.nthreads, &job.nmissed);
     if (rc < 0) {
         snapshot_gate_leave();
         return failed(out, rc, "a thread of the program did not stop in time");

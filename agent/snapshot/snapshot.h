@@ -81,6 +81,9 @@ uint32_t snapshot_seq(void); /* of the last snapshot begun */
 /* ---- Stopping (snapshot/stop.c). The caller is the agent's thread, or a thread of the program that takes a snapshot
  * itself (exit of a forked child that has no agent thread): that one is among the threads returned. */
 int stop_world(const struct stopped_thread **threads, unsigned *n, unsigned *missed);
+/* The same, but a thread in uninterruptible sleep (a disk, vfork) is not waited for while the program stands still: it is let run and
+ * stopped again, a few times. begin_ns: when the last try began. */
+int stop_world_patiently(const struct stopped_thread **threads, unsigned *n, unsigned *missed, uint64_t *begin_ns);
 void resume_world(void);
 void stop_fork_child(void);
 void stop_handler(int sig, siginfo_t *info, void *uctx);

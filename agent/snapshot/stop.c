@@ -48,6 +48,8 @@ static struct {
     uint32_t generation; /* 1 … 4095 */
     uint32_t epoch;      /* odd: stopped; what parked threads sleep on */
     uint32_t answers, expected;
+    bool hasty;      /* do not stand still for a thread in uninterruptible sleep */
+    unsigned asleep; /* threads given up because they were in one */
 } S;
 
 /* ---- The stopped side */
@@ -273,7 +275,9 @@ static void examine(unsigned i, uint64_t waited_ms)
     struct unwind_regs regs;
     enum slot_state to = GONE;
     if (status.state != 'X' && status.state != 'Z' && status.state != 'x') {
-        uint64_t limit = status.deaf ? DEAF_GRACE_MS : status.state == 'D' ? BLOCKED_GRACE_MS : UINT64_MAX;
+        uint64_t limit = status.deaf || (S.hasty && status.state == 'D') ? DEAF_GRACE_MS
+                         : status.state == 'D'                           ? BLOCKED_GRACE_MS
+                                                                         : UINT64_MAX;
         if (limit > agent_options.stop_timeout) limit = agent_options.stop_timeout;
         if (waited_ms < limit) return;
         const struct thread *r = registered(t->tid);
@@ -287,6 +291,7 @@ static void examine(unsigned i, uint64_t waited_ms)
     uint32_t want = REQUESTED;
     if (!__atomic_compare_exchange_n(&S.states[i], &want, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
     if (to == GONE) return;
+    S.asleep += !status.deaf;
     t->regs = regs;
     t->in_syscall = true;
 }
@@ -357,7 +362,7 @@ int stop_world(const struct stopped_thread **threads, unsigned *n, unsigned *mis
     if (!make_room(1)) return -ENOMEM;
     int self = os_gettid();
     uint64_t begin_ns = os_mono_ns();
-    S.n = 0;
+    S.n = S.asleep = 0;
     S.generation = S.generation % 4095 + 1;
     __atomic_store_n(&S.answers, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&S.expected, UINT32_MAX, __ATOMIC_RELAXED);
@@ -378,6 +383,23 @@ int stop_world(const struct stopped_thread **threads, unsigned *n, unsigned *mis
     *threads = S.threads;
     *n = S.n;
     return 0;
+}
+
+int stop_world_patiently(const struct stopped_thread **threads, unsigned *n, unsigned *missed, uint64_t *begin_ns)
+{
+    enum { TRIES = 5 };
+    int rc = 0;
+    for (int i = 0; i < TRIES; i++) {
+        *begin_ns = os_mono_ns();
+        S.hasty = i < TRIES - 1;
+        rc = stop_world(threads, n, missed);
+        if (rc < 0 || !S.hasty || S.asleep == 0) break;
+        resume_world();
+        struct timespec ts = {0, 10000000l << (2 * i)}; /* 10 ms … 640 ms: the disk's time, while the program runs on */
+        sys3(SYS_nanosleep, (long)&ts, 0, 0);
+    }
+    S.hasty = false;
+    return rc;
 }
 
 void resume_world(void)
