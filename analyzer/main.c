@@ -17,6 +17,7 @@ const struct command commands[] = {
     {"leaks", cmd_leaks, "what leaked, with the proof"},
     {"diff", cmd_diff, "what changed between two snapshots or recordings"},
     {"gate", cmd_gate, "fail a build on leaks"},
+    {"suppress", cmd_suppress, "hide one finding, with a reason, for gate"},
     {"baseline", cmd_baseline, "accept the findings of today, for gate"},
     {"export", cmd_export, "write a pprof profile"},
     {"help", cmd_help, "this text, or a command's"},
@@ -25,6 +26,8 @@ const struct command commands[] = {
 
 int main(int argc, char **argv)
 {
+    int planted;
+    if (self_test_planted(argc, argv, &planted)) return planted;
     setlocale(LC_CTYPE, "");
     if (argc < 2) return fail(EXIT_USAGE, "no command is named; `seep help` lists them");
     const char *name = argv[1];

@@ -23,6 +23,7 @@ int cmd_tasks(int argc, char **argv);
 int cmd_leaks(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_gate(int argc, char **argv);
+int cmd_suppress(int argc, char **argv);
 int cmd_baseline(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_help(int argc, char **argv);
@@ -50,6 +51,9 @@ struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n,
 /* True when reading met an error, which is then printed; asked before the first output. */
 bool view_failed(struct recording *r, int *code);
 
+/* Writes b to path in one step, or to standard output where path is "-", which is refused with no_terminal (NULL: allowed)
+ * when it is a terminal. An exit code, with the message printed (save.c). */
+
 /* ---- Running a command under the agent (launch.c), shared by run and gate. */
 struct launch {
     char *out;         /* path of the recording; NULL: a name is made from the command */
@@ -72,5 +76,11 @@ int command_check(const char *name, const char *agent, char **path, struct err *
 /* The agent's path, allocated; NULL with *e set. */
 char *agent_find(const char *given, struct err *e);
 void launch_default(struct launch *l, const char *name, const char *value); /* unless set already */
+
+/* ---- gate --self-test (self_test.c): does this gate find a leak on this machine, and nothing where there is none? 0, or an
+ * exit code with the message printed. */
+int gate_self_test(const char *agent);
+/* What the self-test runs under the agent: true and *code set when argv asks for it (an argument that is in no help). */
+bool self_test_planted(int argc, char **argv, int *code);
 
 #endif

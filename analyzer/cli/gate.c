@@ -12,14 +12,17 @@
 
 #include "analyzer/cli/cli.h"
 #include "analyzer/report/baseline.h"
-#include "analyzer/report/report.h"
+#include "analyzer/report/ci.h"
+#include "analyzer/report/suppress.h"
 
-enum { MAX_IGNORED = 256 };
+enum { MAX_IGNORED = 256, MAX_FILES = 16 };
 
 struct gate {
     struct launch launch;
     struct view view;
-    const char *baseline;
+    const char *baseline, *junit, *sarif, *suppress[MAX_FILES];
+    unsigned nsuppress;
+    bool self_test;
     const char *ignored[MAX_IGNORED];
     unsigned nignored;
     unsigned fail_mask; /* bits of enum seep_confidence */
@@ -29,13 +32,31 @@ struct gate {
     bool dashes; /* "--" stood before the command */
 };
 
-enum { KEY_FAIL_ON = 0x200, KEY_MAX_BYTES, KEY_MAX_TASKS, KEY_BASELINE, KEY_IGNORE, KEY_GATE_JSON, KEY_GATE_FULL };
+enum {
+    KEY_FAIL_ON = 0x200,
+    KEY_MAX_BYTES,
+    KEY_MAX_TASKS,
+    KEY_BASELINE,
+    KEY_IGNORE,
+    KEY_SUPPRESS,
+    KEY_JUNIT,
+    KEY_SARIF,
+    KEY_SELF_TEST,
+    KEY_GATE_JSON,
+    KEY_GATE_FULL
+};
 static const struct argp_option options[] = {
     {"fail-on", KEY_FAIL_ON, "LIST", 0, "confidences that fail: proven (the default), likely, growing, info", 1},
     {"max-bytes", KEY_MAX_BYTES, "N", 0, "tolerate leaked memory up to N bytes (K, M, G)", 1},
     {"max-tasks", KEY_MAX_TASKS, "N", 0, "tolerate up to N leaked tasks", 1},
     {"baseline", KEY_BASELINE, "FILE", 0, "findings that are known; see seep help baseline", 1},
     {"ignore", KEY_IGNORE, "ID", 0, "a finding that is known; may be repeated", 1},
+    {"suppress", KEY_SUPPRESS, "FILE", 0,
+     "what not to tell: seep's own, LeakSanitizer's or valgrind's suppressions; may be repeated", 1},
+    {"self-test", KEY_SELF_TEST, NULL, 0,
+     "first plant a leak, which must be found, and run clean, which must be silent", 1},
+    {"junit", KEY_JUNIT, "FILE", 0, "write the result as JUnit XML too; FILE is replaced", 2},
+    {"sarif", KEY_SARIF, "FILE", 0, "write the result as SARIF 2.1.0 too; FILE is replaced", 2},
     {"json", KEY_GATE_JSON, NULL, 0, "print JSON for programs", 2},
     {"full", KEY_GATE_FULL, NULL, 0, "print whole stacks", 2},
     {"limit", 'n', "N", 0, "print at most N findings; 0: all", 2},
@@ -68,6 +89,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (g->nignored == MAX_IGNORED) args_fail(state, "more than %d --ignore; write a baseline", MAX_IGNORED);
         g->ignored[g->nignored++] = arg;
         return 0;
+    case KEY_SUPPRESS:
+        if (g->nsuppress == MAX_FILES) args_fail(state, "more than %d --suppress", MAX_FILES);
+        g->suppress[g->nsuppress++] = arg;
+        return 0;
+    case KEY_JUNIT: g->junit = arg; return 0;
+    case KEY_SARIF: g->sarif = arg; return 0;
+    case KEY_SELF_TEST: g->self_test = true; return 0;
     case KEY_GATE_JSON: g->view.json = true; return 0;
     case KEY_GATE_FULL: g->view.full = true; return 0;
     case 'n': g->view.limit = args_number(state, "--limit", arg, 0, INT32_MAX); return 0;
@@ -77,7 +105,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         g->dashes = strcmp(state->argv[state->next - 1], "--") == 0;
         state->next = state->argc;
         return 0;
-    case ARGP_KEY_NO_ARGS: args_fail(state, "no command and no recording is named");
+    case ARGP_KEY_NO_ARGS:
+        if (!g->self_test) args_fail(state, "no command and no recording is named");
+        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -96,9 +126,40 @@ static bool exceeds(const struct gate *g, const struct finding *f, size_t n, con
     return (memory && (g->max_bytes == 0 || c->memory_bytes > g->max_bytes)) || (tasks && c->tasks > g->max_tasks);
 }
 
+/* Which suppressions hid nothing, and which are past their day: both want to be looked at. */
+static void suppressions(struct emit *e, const struct suppressions *s, int64_t hidden)
+{
+    size_t unused = 0, expired = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        unused += s->items[i].used == 0;
+        expired += s->items[i].expired;
+    }
+    if (s->n)
+        emit_line(e, STYLE_PLAIN, "  suppressions: %zu, hiding %s; %zu unused, %zu expired", s->n,
+                  unit_plural(hidden, "finding"), unused, expired);
+    emit_array(e, "suppressions");
+    for (size_t i = 0; i < s->n; i++) {
+        const struct suppression *x = &s->items[i];
+        emit_object(e, NULL);
+        emit_str(e, "name", x->name);
+        emit_str(e, "file", x->path);
+        emit_int(e, "line", x->line);
+        emit_str(e, "why", x->why);
+        emit_str(e, "until", *x->until ? x->until : NULL);
+        emit_bool(e, "expired", x->expired);
+        emit_int(e, "used", (int64_t)x->used);
+        emit_end(e);
+        if (x->expired || !x->used)
+            emit_line(e, x->expired ? STYLE_BAD : STYLE_DIM, "    %s %s%s (%s:%u)%s%s",
+                      x->expired ? "expired" : "unused ", x->kind == SUPPRESS_LSAN ? "leak:" : "", x->name, x->path,
+                      x->line, x->expired ? " on " : "", x->until);
+    }
+    emit_end(e);
+}
+
 static void print(struct emit *e, const struct gate *g, struct recording *r, const struct baseline *b,
-                  struct finding *f, size_t nf, struct snapshot *const *snaps, size_t n, int verdict,
-                  const struct outcome *o)
+                  const struct suppressions *s, struct finding *f, size_t nf, struct snapshot *const *snaps, size_t n,
+                  int verdict, const struct outcome *o)
 {
     struct finding_counts c;
     size_t fixed = 0;
@@ -118,6 +179,7 @@ static void print(struct emit *e, const struct gate *g, struct recording *r, con
     if (o) emit_int(e, "command_exit", o->code);
     for (int i = 0; i <= SEEP_INFO; i++) emit_int(e, confidence_name(i), c.by_confidence[i]);
     emit_int(e, "known", c.known);
+    emit_int(e, "suppressed", c.suppressed);
     emit_int(e, "fixed", (int64_t)fixed);
     emit_int(e, "counted_bytes", c.memory_bytes);
     emit_int(e, "counted_tasks", c.tasks);
@@ -128,23 +190,44 @@ static void print(struct emit *e, const struct gate *g, struct recording *r, con
         emit_line(e, STYLE_PLAIN, "  policy: %s of memory and %s tolerated; %s and %s counted",
                   unit_bytes(g->max_bytes), unit_plural(g->max_tasks, "task"), unit_bytes(c.memory_bytes),
                   unit_plural(c.tasks, "task"));
+    suppressions(e, s, c.suppressed);
     report_findings(e, r, f, nf, g->view.limit, g->view.full);
     report_symbols(e, r);
     emit_end(e);
     emit_blank(e);
 }
 
+/* For other tools. A run that could not be judged is told to them as well. 0, or EXIT_CANNOT with the message printed. */
+static int write_files(const struct gate *g, struct gate_result *result)
+{
+    int code = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *path = i == 0 ? g->junit : g->sarif;
+        struct buf b = {0};
+        struct err e = {0};
+        if (!path) continue;
+        (i == 0 ? junit_write : sarif_write)(result, &b);
+        if (file_replace(path, &b, &e)) code = fail_err(&e);
+        buf_free(&b);
+    }
+    return code;
+}
+
 static int judge(struct gate *g, const struct outcome *o, bool keep)
 {
     struct err e = {0};
     struct baseline b = {0};
+    struct suppressions sup = {0};
     struct selector all = {0};
     struct snapshot **snaps = NULL;
     struct finding *f = NULL;
     size_t n = 0, nf = 0;
     int code = 0;
     struct recording *r = NULL;
-    if (!g->baseline || baseline_read(g->baseline, &b, &e) == 0) r = recording_open(g->view.file, &e);
+    struct gate_result result = {.fail_mask = g->fail_mask, .baseline = g->baseline != NULL};
+    result.command = o ? g->launch.command[0] : g->view.file;
+    for (unsigned i = 0; i < g->nsuppress && !e.code; i++) suppress_read(g->suppress[i], &sup, &e);
+    if (!e.code && (!g->baseline || baseline_read(g->baseline, &b, &e) == 0)) r = recording_open(g->view.file, &e);
     if (r && select_snapshots(r, &all, &snaps, &n, &e) && o) {
         e.code = 0;
         err_set(&e, EXIT_INPUT,
@@ -158,24 +241,39 @@ static int judge(struct gate *g, const struct outcome *o, bool keep)
     }
     if (e.code) {
         code = fail_err(&e);
+        result.problem = e.text;
     } else {
         struct finding_counts c;
         baseline_apply(&b, f, nf);
+        suppress_apply(r, &sup, f, nf, NULL);
         for (size_t i = 0; i < nf; i++)
             for (unsigned j = 0; j < g->nignored; j++) f[i].known = f[i].known || strcmp(f[i].id, g->ignored[j]) == 0;
         report_count(f, nf, g->fail_mask, &c);
-        code = exceeds(g, f, nf, &c) ? EXIT_LEAKS : o && o->code ? EXIT_CANNOT : EXIT_CLEAN;
+        result.failed = exceeds(g, f, nf, &c);
+        code = result.failed ? EXIT_LEAKS : o && o->code ? EXIT_CANNOT : EXIT_CLEAN;
+        if (o && o->code)
+            result.problem = arena_printf(&r->arena, "the command failed: %s %d", o->signal ? "signal" : "exit code",
+                                          o->signal ? o->signal : o->code);
         struct emit out;
         emit_init(&out, stdout, g->view.json);
-        print(&out, g, r, &b, f, nf, snaps, n, code, o);
+        print(&out, g, r, &b, &sup, f, nf, snaps, n, code, o);
         if (code == EXIT_CLEAN && !keep)
             emit_line(&out, STYLE_PLAIN, "next: nothing to do; -o FILE keeps the recording of a clean run");
         else
             emit_line(&out, STYLE_PLAIN, code ? "next: seep leaks --full %s" : "next: seep top %s", g->view.file);
         int failed = emit_finish(&out);
         if (failed) code = failed;
+        result.r = r;
+        result.findings = f;
+        result.n = nf;
+        result.snaps = snaps;
+        result.nsnaps = n;
     }
+    result.exit = code;
+    int unwritten = write_files(g, &result);
+    if (unwritten && code != EXIT_INPUT) code = unwritten;
     free(f);
+    suppress_free(&sup);
     baseline_free(&b);
     recording_close(r);
     return code;
@@ -210,6 +308,8 @@ int cmd_gate(int argc, char **argv)
     struct outcome o = {0};
     int code = args_parse(&argp, argc, argv, ARGP_IN_ORDER, &g);
     if (code) return code;
+    if (g.self_test && (code = gate_self_test(g.launch.agent))) return code;
+    if (g.noperands == 0) return code;
     if (is_recording(&g)) {
         g.view.file = g.operands[0];
         code = judge(&g, NULL, true);

@@ -174,7 +174,8 @@ struct finding {
     int64_t oldest_ns;
     const char *evidence;     /* JSON object, valid */
     int64_t direct, indirect; /* of seen_objects: lost by themselves, hanging from other lost blocks; 0, 0: not told */
-    bool known;               /* by the baseline */
+    bool known;               /* by the baseline or a suppression */
+    const char *suppressed;   /* why, where a suppression hides it; else NULL */
 };
 size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t n, struct finding **out);
 bool rule_is_about_tasks(const char *rule);

@@ -5,12 +5,10 @@
 #include "analyzer/report/baseline.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static int by_id(const void *a, const void *b)
 {
@@ -126,8 +124,7 @@ void baseline_update(struct recording *r, struct baseline *b, const struct findi
 
 int baseline_write(const char *path, const struct baseline *b, struct err *e)
 {
-    struct buf out = {0}, tmp = {0};
-    struct stat st;
+    struct buf out = {0};
     buf_puts(&out, "{\n  \"seep_baseline\": 1,\n  \"findings\": [");
     for (size_t i = 0; i < b->n; i++) {
         const struct baseline_entry *x = &b->entries[i];
@@ -140,20 +137,8 @@ int baseline_write(const char *path, const struct baseline *b, struct err *e)
         buf_puts(&out, "}");
     }
     buf_puts(&out, b->n ? "\n  ]\n}\n" : "]\n}\n");
-    buf_printf(&tmp, "%s.%d.new", path, (int)getpid());
-    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-        err_set(e, EXIT_CANNOT, "%s: not a regular file; a baseline is one", path);
-    } else {
-        int fd = open(tmp.data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-        bool ok = fd >= 0 && write(fd, out.data, out.len) == (ssize_t)out.len;
-        if (fd >= 0) ok = close(fd) == 0 && ok;
-        if (!ok || rename(tmp.data, path) != 0) {
-            err_set(e, EXIT_CANNOT, "%s: cannot be written: %s", path, strerror(errno));
-            if (fd >= 0) unlink(tmp.data);
-        }
-    }
+    file_replace(path, &out, e);
     buf_free(&out);
-    buf_free(&tmp);
     return e->code;
 }
 

@@ -25,6 +25,11 @@ static const char *proof_of(const char *rule)
                                      : NULL;
 }
 
+struct site finding_site(struct recording *r, const struct finding *f)
+{
+    return f->stack ? stack_site(r, f->stack) : (struct site){0};
+}
+
 const char *report_amount(struct recording *r, const struct finding *f)
 {
     bool tasks = rule_is_about_tasks(f->rule);
@@ -44,7 +49,7 @@ void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct 
     *out = (struct finding_counts){0};
     for (size_t i = 0; i < n; i++) {
         if (f[i].known) {
-            out->known++;
+            *(f[i].suppressed ? &out->suppressed : &out->known) += 1;
             continue;
         }
         out->by_confidence[f[i].confidence]++;
@@ -62,7 +67,7 @@ bool report_is_leak(const struct finding_counts *c)
 
 const char *report_counts_text(struct recording *r, const struct finding_counts *c)
 {
-    const char *s = report_is_leak(c) ? "" : c->known ? "no new leak" : "no leak was found";
+    const char *s = report_is_leak(c) ? "" : c->known + c->suppressed ? "no new leak" : "no leak was found";
     for (int i = 0; i <= SEEP_INFO; i++)
         if (c->by_confidence[i])
             s = arena_printf(&r->arena, "%s%s%s %s", s, *s ? ", " : "", unit_count(c->by_confidence[i]),
@@ -109,9 +114,10 @@ static void evidence_lines(struct emit *e, const struct finding *f)
     json_decref(j);
 }
 
-static void finding_text(struct emit *e, struct recording *r, const struct finding *f, bool full)
+void report_finding(struct emit *e, struct recording *r, const struct finding *f, bool full)
 {
     static const char *const loud[] = {"PROVEN", "LIKELY", "GROWING", "INFO"};
+    if (e->json) return;
     bool tasks = rule_is_about_tasks(f->rule);
     const char *proof = f->confidence == SEEP_PROVEN ? proof_of(f->rule) : NULL, *todo = rule_todo(f->rule);
     emit_blank(e);
@@ -126,7 +132,7 @@ static void finding_text(struct emit *e, struct recording *r, const struct findi
         emit_line(e, STYLE_PLAIN, "    what     %s", rule_finds(f->rule));
     evidence_lines(e, f);
     if (todo) emit_line(e, STYLE_PLAIN, "    do       %s", todo);
-    emit_line(e, STYLE_PLAIN, "    hide     seep gate --ignore %s", f->id);
+    emit_line(e, STYLE_PLAIN, "    hide     seep suppress %s --why \"…\"", f->id);
     if (f->stack && f->stack->n > 1) report_stack_text(e, r, "stack", f->stack, STACK_LINES, full);
     if (full && f->create_stack) report_stack_text(e, r, "created", f->create_stack, 0, true);
 }
@@ -134,12 +140,13 @@ static void finding_text(struct emit *e, struct recording *r, const struct findi
 static void finding_json(struct emit *e, struct recording *r, const struct finding *f)
 {
     if (!e->json) return;
-    struct site site = f->stack ? stack_site(r, f->stack) : (struct site){0};
+    struct site site = finding_site(r, f);
     emit_object(e, NULL);
     emit_str(e, "id", f->id);
     emit_str(e, "rule", f->rule);
     emit_str(e, "confidence", confidence_name(f->confidence));
     emit_bool(e, "known", f->known);
+    emit_str(e, "suppressed", f->suppressed);
     emit_int(e, "pid", f->snapshot->process->pid);
     emit_int(e, "snapshot", f->snapshot->seq);
     emit_str(e, "object", f->noun);
@@ -185,7 +192,7 @@ void report_findings(struct emit *e, struct recording *r, const struct finding *
                 emit_line(e, STYLE_BOLD, "In %s:", report_process(r, &r->processes[p]));
                 headed = true;
             }
-            finding_text(e, r, &f[i], full);
+            report_finding(e, r, &f[i], full);
             shown++;
         }
     }

@@ -25,7 +25,8 @@ void report_symbols(struct emit *e, struct recording *r);
 
 struct finding_counts {
     int64_t by_confidence[SEEP_INFO + 1]; /* findings that are not known */
-    int64_t known, memory_bytes, tasks;   /* bytes and tasks of those counted as failing by report_count's mask */
+    int64_t known, suppressed;            /* by the baseline, by suppressions */
+    int64_t memory_bytes, tasks;          /* bytes and tasks of those counted as failing by report_count's mask */
 };
 void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct finding_counts *out);
 /* Something worse than info that is not known. */
@@ -34,6 +35,10 @@ bool report_is_leak(const struct finding_counts *c);
 const char *report_counts_text(struct recording *r, const struct finding_counts *c);
 /* The findings, grouped by process where there are several; those known to the baseline are only counted. */
 void report_findings(struct emit *e, struct recording *r, const struct finding *f, size_t n, int64_t limit, bool full);
+/* One finding as text; nothing in the JSON face. */
+void report_finding(struct emit *e, struct recording *r, const struct finding *f, bool full);
+/* The first user line of where it waits or was allocated; all zero where no stack is known. */
+struct site finding_site(struct recording *r, const struct finding *f);
 /* "12 blocks · 3.3 MiB (estimated ± 0.4 MiB) · oldest 41 min" */
 const char *report_amount(struct recording *r, const struct finding *f);
 

@@ -129,3 +129,24 @@ int fail_err(const struct err *e)
     say("%s", e->text);
     return e->code;
 }
+
+bool glob_match(const char *p, const char *s, bool question)
+{
+    const char *star = NULL, *from = NULL;
+    while (*s) {
+        if (*p == '*') {
+            star = p++;
+            from = s;
+        } else if (*p && (*p == *s || (question && *p == '?'))) {
+            p++;
+            s++;
+        } else if (star) {
+            p = star + 1;
+            s = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (*p == '*') p++;
+    return *p == 0;
+}

@@ -73,4 +73,11 @@ size_t text_width(const char *s); /* code points */
 
 const char *path_base(const char *path);
 
+/* Writes path in one step; a regular file that is there is replaced, anything else refused. */
+int file_replace(const char *path, const struct buf *b, struct err *e);
+/* Reads a regular file of at most max bytes. */
+int file_read(const char *path, size_t max, struct buf *out, struct err *e);
+/* Does s match the pattern? * is any text, ? one character where `question`; linear in memory, at worst quadratic in time. */
+bool glob_match(const char *pattern, const char *s, bool question);
+
 #endif

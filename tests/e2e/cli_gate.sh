@@ -42,6 +42,34 @@ grep -q session_new base.json && { echo "prune left it"; bad=1; }
 echo '{"seep_baseline": 1, "findings": [{"id": "xyz"}]}' >broken.json
 gate 3 --baseline broken.json leak.seep
 gate 3 --baseline absent.json leak.seep
+# suppressions: ours, LeakSanitizer's, valgrind's
+gate 1 -f -o leak.seep -- ./lost --leak
+"$seep" suppress "$id" --why "known to be lost" -o ours.supp leak.seep >/dev/null
+gate 0 --suppress ours.supp leak.seep
+grep -q 'where = session_new() .*lost2.c' ours.supp || { echo "the place is not noted"; cat ours.supp; bad=1; }
+rc=0
+"$seep" suppress "$id" --why again -o ours.supp >/dev/null 2>&1 || rc=$?
+[ $rc = 4 ] || { echo "the same id twice: exit $rc"; bad=1; }
+"$seep" suppress "$id" --why old --until 2020-01-01 -o old.supp >/dev/null
+gate 1 --suppress old.supp leak.seep
+grep -q 'expired .* on 2020-01-01' out || { echo "expiry is not told"; cat out; bad=1; }
+echo leak:session_new >lsan.supp
+gate 0 --suppress lsan.supp --suppress ours.supp leak.seep
+printf '{\n sessions\n Memcheck:Leak\n fun:malloc\n fun:session_new\n}\n{\n absent\n Memcheck:Leak\n fun:absent\n}\n' >vg.supp
+gate 0 --suppress vg.supp leak.seep
+grep -q 'unused  absent' out || { echo "an unused suppression is not told"; cat out; bad=1; }
+echo 'leek:x' >broken.supp
+gate 3 --suppress broken.supp leak.seep
+# files for other tools, also when nothing could be judged
+gate 1 --junit j.xml --sarif s.sarif leak.seep
+grep -q '<failure type="unreachable-memory"' j.xml || { echo "no failure in JUnit's file"; bad=1; }
+grep -q "\"seepId/v1\": \"$id\"" s.sarif || { echo "no fingerprint in SARIF's file"; bad=1; }
+gate 3 --junit j.xml --sarif s.sarif --no-exit-snapshot -- true
+grep -q 'no data' j.xml && grep -q '<error' j.xml || { echo "JUnit's file does not tell that there is no data"; bad=1; }
+grep -q '"executionSuccessful": false' s.sarif || { echo "SARIF's file does not tell that there is no data"; bad=1; }
+# the gate finds a leak that it plants
+gate 0 --self-test
+gate 1 --self-test -- ./lost --leak
 # the command's own failure, and no data
 gate 4 -- sh -c 'exit 5'
 grep -q 'exit code 5' out || { echo "the command's failure is not named"; cat out; bad=1; }

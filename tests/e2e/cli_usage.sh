@@ -32,6 +32,12 @@ usage export x
 usage snapshot
 usage snapshot abc
 usage snapshot 1 2
+usage gate --self-test --fail-on sure
+usage suppress
+usage suppress --why x
+usage suppress a41f09c2
+usage suppress --why x xyz
+usage suppress --why x --until tomorrow a41f09c2
 usage baseline keep a b
 usage baseline update a
 usage help nonsense
@@ -39,7 +45,7 @@ SEEP_RATE=lots
 export SEEP_RATE
 usage run -- true
 unset SEEP_RATE
-for c in run snapshot info top tasks leaks diff gate baseline export; do
+for c in run snapshot info top tasks leaks diff gate suppress baseline export; do
     "$seep" help $c | grep -q Examples || { echo "help $c has no examples"; bad=1; }
     "$seep" $c --help >/dev/null || { echo "$c --help fails"; bad=1; }
 done

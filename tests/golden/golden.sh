@@ -18,9 +18,12 @@ check() { # name, expected exit code, command…
     rc=0
     "$seep" "$@" >"$name.out" 2>&1 || rc=$?
     [ "$rc" = "$code" ] || { echo "$name: exit $rc, not $code"; bad=1; }
+    same "$name"
+}
+same() { # name
     if [ "${UPDATE:-}" ]; then
-        cp "$name.out" "$want/$name.out"
-    elif ! diff -u "$want/$name.out" "$name.out"; then
+        cp "$1.out" "$want/$1.out"
+    elif ! diff -u "$want/$1.out" "$1.out"; then
         bad=1
     fi
 }
@@ -41,9 +44,17 @@ cp server.seep later.seep
 sqlite3 later.seep "UPDATE heap SET allocs = allocs + 40, alloc_bytes = alloc_bytes + 4000 WHERE snapshot = 2 AND size_bytes = 1024;
     DELETE FROM finding WHERE rule = 'stuck-send'; UPDATE stack SET id = 77 WHERE id = 4; UPDATE heap SET stack = 77 WHERE stack = 4;"
 check diff_two 0 diff --stacks server.seep later.seep
+echo '{"seep_baseline": 1, "findings": [{"id": "7ce8d7f8"}]}' >base.json
 check gate 1 gate server.seep
 check gate_known 0 gate --ignore "$(grep -o '^\[[0-9a-f]*' leaks.out | sed -n 1p | tr -d '[')" --max-bytes 100M --max-tasks 2 server.seep
 check gate_json 1 gate --json --fail-on likely server.seep
+printf 'leak:libjob\nleak:nothing like it\n\n[22fa5216]\nwhy = until the peer is fixed\nuntil = 2020-01-31\n' >test.supp
+check gate_suppress 1 gate --suppress test.supp server.seep
+check gate_files 1 gate --baseline base.json --suppress test.supp --junit gate.xml --sarif gate.sarif --limit 1 server.seep
+cat gate.xml >gate_junit.out
+cat gate.sarif >gate_sarif_json.out
+same gate_junit
+same gate_sarif_json
 check help 0 help
 [ "$(md5sum <server.seep)" = "$sum" ] || { echo "the recording was changed"; bad=1; }
 for f in *_json.out; do

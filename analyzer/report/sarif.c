@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * SARIF 2.1.0 (OASIS, sarif-schema-2.1.0.json). One run; a rule object for each row of rules.def; a result for each finding with its
+ * place, its stacks, for a task the flow from where it was created to where it waits, and its id as partial fingerprint, which
+ * is the same in every run, so that a service knows a finding again.
+ *
+ * Units: lines from 1; file names as URI references, relative where the compiler's were. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/report/ci.h"
+
+static const struct {
+    const char *name, *finds, *todo;
+} rules[] = {
+#define RULE(id, name, finds, todo) {name, finds, todo},
+#include "agent/contract/rules.def"
+#undef RULE
+};
+
+static void text(struct emit *e, const char *key, const char *value)
+{
+    emit_object(e, key);
+    emit_str(e, "text", value);
+    emit_end(e);
+}
+
+static const char *uri(struct arena *a, const char *file)
+{
+    struct buf b = {0};
+    if (*file == '/') buf_puts(&b, "file://");
+    for (const unsigned char *p = (const unsigned char *)file; *p; p++)
+        if (isalnum(*p) || strchr("/-._~", *p))
+            buf_add(&b, p, 1);
+        else
+            buf_printf(&b, "%%%02X", *p);
+    const char *s = arena_strdup(a, b.data ? b.data : "");
+    buf_free(&b);
+    return s;
+}
+
+static const char *relative(const struct site *s)
+{
+    const char *file = s->file ? s->file : s->image ? s->image->path : "unknown";
+    size_t n = s->comp_dir && s->file ? strlen(s->comp_dir) : 0;
+    if (n && strncmp(file, s->comp_dir, n) == 0 && file[n] == '/') file += n + 1;
+    while (strncmp(file, "./", 2) == 0) file += 2;
+    return file;
+}
+
+/* Members of a location object. */
+static void location(struct emit *e, struct recording *r, const struct site *s, const char *message)
+{
+    emit_object(e, "physicalLocation");
+    emit_object(e, "artifactLocation");
+    emit_str(e, "uri", uri(&r->arena, relative(s)));
+    emit_end(e);
+    if (s->file && s->line) {
+        emit_object(e, "region");
+        emit_int(e, "startLine", s->line);
+        emit_end(e);
+    }
+    emit_end(e);
+    emit_array(e, "logicalLocations");
+    emit_object(e, NULL);
+    emit_str(e, "fullyQualifiedName", site_function(&r->arena, s));
+    emit_str(e, "kind", "function");
+    emit_end(e);
+    emit_end(e);
+    if (message) text(e, "message", message);
+}
+
+static void stack(struct emit *e, struct recording *r, const char *what, struct stack *s)
+{
+    if (!s || s->n == 0) return;
+    emit_object(e, NULL);
+    text(e, "message", what);
+    emit_array(e, "frames");
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct frame *f = frame_resolve(r, s->frames[i]);
+        for (unsigned j = 0; j == 0 || j < f->nlines; j++) {
+            struct site site = frame_site(f, j);
+            emit_object(e, NULL);
+            emit_object(e, "location");
+            location(e, r, &site, NULL);
+            emit_end(e);
+            if (site.image) emit_str(e, "module", site.image->name);
+            emit_end(e);
+        }
+    }
+    emit_end(e);
+    emit_end(e);
+}
+
+/* From where the task was created to where it waits. */
+static void flow(struct emit *e, struct recording *r, const struct finding *f)
+{
+    const struct {
+        struct stack *stack;
+        const char *message;
+    } steps[] = {{f->create_stack, "created here"},
+                 {f->stack,
+                  *f->wait_reason ? arena_printf(&r->arena, "waits here for ever: %s", f->wait_reason) : "waits here"}};
+    if (!f->create_stack || !f->stack) return;
+    emit_array(e, "codeFlows");
+    emit_object(e, NULL);
+    emit_array(e, "threadFlows");
+    emit_object(e, NULL);
+    emit_array(e, "locations");
+    for (int i = 0; i < 2; i++) {
+        struct site site = stack_site(r, steps[i].stack);
+        emit_object(e, NULL);
+        emit_object(e, "location");
+        location(e, r, &site, steps[i].message);
+        emit_end(e);
+        emit_int(e, "executionOrder", i + 1);
+        emit_end(e);
+    }
+    for (int i = 0; i < 5; i++) emit_end(e);
+}
+
+static int rule_at(const char *name)
+{
+    for (int i = 0; i < SEEP_RULE_COUNT; i++)
+        if (strcmp(rules[i].name, name) == 0) return i;
+    return -1;
+}
+
+static void result(struct emit *e, const struct gate_result *g, const struct finding *f)
+{
+    static const char *const levels[] = {"error", "warning", "warning", "note"};
+    struct recording *r = g->r;
+    struct site site = finding_site(r, f);
+    int at = rule_at(f->rule);
+    emit_object(e, NULL);
+    emit_str(e, "ruleId", f->rule);
+    if (at >= 0) emit_int(e, "ruleIndex", at);
+    emit_str(e, "level", levels[f->confidence]);
+    text(e, "message",
+         arena_printf(&r->arena, "%s: %s in %s: %s", confidence_name(f->confidence),
+                      rule_finds(f->rule) ? rule_finds(f->rule) : f->rule, site_function(&r->arena, &site),
+                      report_amount(r, f)));
+    emit_array(e, "locations");
+    emit_object(e, NULL);
+    location(e, r, &site, NULL);
+    emit_end(e);
+    emit_end(e);
+    emit_object(e, "partialFingerprints");
+    emit_str(e, "seepId/v1", f->id);
+    emit_end(e);
+    flow(e, r, f);
+    emit_array(e, "stacks");
+    stack(e, r, rule_is_about_tasks(f->rule) ? "where it waits" : "where it was allocated", f->stack);
+    stack(e, r, "where it was created", f->create_stack);
+    emit_end(e);
+    if (g->baseline) emit_str(e, "baselineState", f->known && !f->suppressed ? "unchanged" : "new");
+    emit_array(e, "suppressions");
+    if (f->suppressed) {
+        emit_object(e, NULL);
+        emit_str(e, "kind", "external");
+        emit_str(e, "status", "accepted");
+        emit_str(e, "justification", f->suppressed);
+        emit_end(e);
+    }
+    emit_end(e);
+    emit_object(e, "properties");
+    emit_int(e, "objects", f->objects);
+    emit_int(e, "bytes", f->bytes);
+    emit_int(e, "pid", f->snapshot->process->pid);
+    emit_end(e);
+    emit_end(e);
+}
+
+static void driver(struct emit *e)
+{
+    emit_object(e, "tool");
+    emit_object(e, "driver");
+    emit_str(e, "name", "seep");
+    emit_str(e, "version", SEEP_VERSION);
+    emit_array(e, "rules");
+    for (int i = 0; i < SEEP_RULE_COUNT; i++) {
+        emit_object(e, NULL);
+        emit_str(e, "id", rules[i].name);
+        text(e, "shortDescription", rules[i].finds);
+        text(e, "help", rules[i].todo);
+        emit_end(e);
+    }
+    emit_end(e);
+    emit_end(e);
+    emit_end(e);
+}
+
+void sarif_write(const struct gate_result *g, struct buf *out)
+{
+    char *data = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&data, &n);
+    if (!f) return;
+    struct emit em, *e = &em;
+    emit_init(e, f, true);
+    emit_object(e, NULL);
+    emit_str(e, "$schema", "https://json.schemastore.org/sarif-2.1.0.json");
+    emit_str(e, "version", "2.1.0");
+    emit_array(e, "runs");
+    emit_object(e, NULL);
+    driver(e);
+    emit_array(e, "invocations");
+    emit_object(e, NULL);
+    emit_bool(e, "executionSuccessful", g->problem == NULL);
+    emit_int(e, "exitCode", g->exit);
+    if (g->problem) {
+        emit_array(e, "toolExecutionNotifications");
+        emit_object(e, NULL);
+        emit_str(e, "level", "error");
+        text(e, "message", g->problem);
+        emit_end(e);
+        emit_end(e);
+    }
+    emit_end(e);
+    emit_end(e);
+    emit_array(e, "results");
+    for (size_t i = 0; i < g->n; i++) result(e, g, &g->findings[i]);
+    emit_end(e);
+    emit_str(e, "columnKind", "unicodeCodePoints");
+    emit_end(e);
+    emit_end(e);
+    emit_end(e);
+    fputc('\n', f);
+    fclose(f);
+    buf_add(out, data, n);
+    free(data);
+}
