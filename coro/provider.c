@@ -10,6 +10,7 @@
  *      that waits; the argument of a coroutine not yet started in its first frame. Pending timers are roots: they will send, or run code.
  * blocked_since_ns comes from the coarse clock: it is right to about 10 ms, early rather than late. cpu_ns is sampled by sysmon: right on
  * average, in steps of its tick (20 µs to 10 ms). */
+#include "coro/defer.h"
 #include "coro/runtime.h"
 
 #include "agent/profile/profile.h"
@@ -66,7 +67,7 @@ static void add_waits(struct seep_task *t, const struct g *g)
 {
     t->waits = waits;
     for (const struct sudog *s = g->waits; s && t->nwaits < MAX_WAITS; s = s->more)
-        waits[t->nwaits++] = (struct seep_wait){(uintptr_t)s->object, (enum seep_object_kind)s->kind};
+        waits[t->nwaits++] = (struct seep_wait){.object = (uintptr_t)s->object, .kind = (enum seep_object_kind)s->kind};
     if (t->nwaits == MAX_WAITS) t->wakeable = true; /* not all are known: no verdict */
 }
 
@@ -87,7 +88,9 @@ static int one(void *arg, struct g *g)
                           .committed_bytes = os_page_size(), /* at least: its top page */
                           .create_stack = g->create_stack,
                           .schedules = g->schedules,
-                          .cpu_ns = g->cpu_ns};
+                          .cpu_ns = g->cpu_ns,
+                          .defer_depth = defer_depth(g)};
+    add_reg(&t, (uintptr_t)g->unwinding); /* what it deferred, with the arguments */
     if (g->cls == STACK_CLASSES) t.committed_bytes = 0; /* its thread's stack, accounted there */
     if (s == G_SYSCALL) {
         t.state = SEEP_TASK_SYSCALL;

@@ -55,6 +55,7 @@ enum seep_object_kind {
 struct seep_wait {
     uintptr_t object; /* address of the primitive; 0: nil, which nothing ever wakes */
     enum seep_object_kind kind;
+    uint64_t owner_task; /* id of the task of this provider that holds the lock: who waits waits for it. 0: unknown, none */
 };
 
 enum { SEEP_TASK_REGS = 16 };

@@ -32,6 +32,7 @@ static void *thread_main(void *slot)
     struct thread *t = slot;
     routine_fn *routine = t->routine;
     void *arg = t->arg;
+    t->frames_hi = (uintptr_t)__builtin_frame_address(0);
     thread_begin(t);
     t->routine = NULL;
     t->arg = NULL;

@@ -168,6 +168,7 @@ void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, cons
 void snapshot_child_prepare(void)
 {
     roots_kernel_prepare();
+    judge_sticky_prepare();
 }
 
 /* ---- the child's */
@@ -182,7 +183,7 @@ static void run(const struct snapshot_job *job)
     account_read(&a, process_start()->pid, job); /* first: the program runs on and its figures with it */
     uint64_t t0 = os_mono_ns();
     mark_collect(&m);
-    judge_collect(&j);
+    judge_collect(&m, job, &j);
     roots_mark(&m, job, &roots);
     j.no_proofs_why = job->nmissed       ? "a thread did not stop, its registers are unknown"
                       : roots.incomplete ? roots.why

@@ -113,6 +113,12 @@ struct marker {
     uint64_t marked_objects, marked_bytes;
     void (*hit)(void *arg, struct object_ref o);
     void *hit_arg;
+    /* ... and call stack_word() for each word that points into one of these: stacks of blocked tasks. Empty: len 0 */
+    struct {
+        uintptr_t lo;
+        size_t len;
+    } stacks[2];
+    void (*stack_word)(void *arg, uintptr_t p);
 };
 
 static inline size_t span_elem(const struct span_rec *s)
@@ -138,6 +144,8 @@ static inline uintptr_t object_base(const struct marker *m, struct object_ref o)
 }
 /* Aligned words of [lo, hi) are roots. The memory must be readable. Marks what it can; mark_drain() finishes. */
 void mark_words(struct marker *m, const void *lo, const void *hi);
+/* The same; words that point into [self_lo, self_hi) do not count as pointers. */
+void mark_words_but(struct marker *m, const void *lo, const void *hi, uintptr_t self_lo, uintptr_t self_hi);
 void mark_value(struct marker *m, uintptr_t v);
 void mark_drain(struct marker *m);
 
@@ -150,26 +158,42 @@ struct root_stats {
 };
 void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_stats *stats);
 void roots_mark_range(uintptr_t lo, uintptr_t hi); /* pages of private memory that are present */
+/* The same; words that point into [self_lo, self_hi) do not count. */
+void roots_mark_range_but(uintptr_t lo, uintptr_t hi, uintptr_t self_lo, uintptr_t self_hi);
+/* The top of a thread's stack without its thread descriptor and static TLS, or the words that the kernel put on main's. */
+void roots_mark_thread(const struct stopped_thread *t); /* its registers and its stack */
+uintptr_t roots_stack_top(uintptr_t stack_lo, uintptr_t stack_hi, uintptr_t tls);
 
 /* ---- judge.c */
+enum task_doom {
+    DOOM_NONE,
+    DOOM_RING,   /* one of a ring of owners: who waits for it waits for itself */
+    DOOM_BEHIND, /* waits for one of a ring, or for one behind it */
+    DOOM_BEFORE  /* proven by an earlier snapshot, and it has not run since */
+};
 struct task_rec {
     uint64_t id;
     const char *name;
     uint8_t provider, state, reason;
     bool wakeable, blocked, live, is_thread;
+    uint8_t doom; /* enum task_doom: leaked whatever can be reached */
     uint16_t nregs;
     uint32_t nwaits, waits;       /* waits: first index in judge.waits */
     uint32_t regs;                /* first index in judge.regs */
     uint32_t create_stack, stack; /* stack ids */
     uint64_t blocked_since_ns;
     uintptr_t stack_lo, stack_hi, sp, pc, fp;
+    uintptr_t stack_top; /* below it are the frames of the program */
     const void *image;
     uint64_t committed_bytes, schedules, cpu_ns;
+    uint32_t ring;          /* of DOOM_RING: the next one of the ring, + 1 */
+    uint64_t first_seen_ns; /* mono_ns of the first snapshot that proved it leaked; 0: not leaked */
 };
 struct wait_rec {
     uintptr_t object;
-    uint32_t task; /* index of the waiter */
-    uint32_t next; /* + 1: next wait for the same object */
+    uint64_t owner; /* id of the task that holds it, of the same provider; 0: unknown */
+    uint32_t task;  /* index of the waiter */
+    uint32_t next;  /* + 1: next wait for the same object */
     uint8_t kind;
     bool reached;
 };
@@ -207,11 +231,31 @@ struct judgement {
     bool proofs;
     const char *no_proofs_why;
 };
-void judge_collect(struct judgement *j);           /* copies the providers' tasks; before roots_mark() */
+/* Copies the providers' tasks; before roots_mark(). */
+void judge_collect(struct marker *m, const struct snapshot_job *job, struct judgement *j);
+/* The thread is blocked where only other tasks can wake it: its registers and frames are no roots. Of what is left of
+ * its stack roots.c decides. */
+bool judge_is_waiting_thread(int tid);
 bool judge_owns_stack(uintptr_t lo, uintptr_t hi); /* some task that is no thread has its stack there */
 /* After roots_mark(): tasks, then memory. */
 void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgement *j);
 void judge_heap(struct marker *m, const struct snapshot_job *job, struct judgement *j);
+
+/* ---- judge_cycle.c */
+void judge_cycles(struct judgement *j);                                      /* rings of owners: sets doom and `ring` */
+void judge_tell_cycles(struct judgement *j, const struct snapshot_job *job); /* findings */
+
+/* ---- judge_sticky.c: what snapshots remember of each other */
+void judge_sticky_prepare(void);                                          /* in the parent, before the stop */
+bool judge_sticky_owns(uintptr_t lo, uintptr_t hi);                       /* the table is there: no root */
+void judge_recall(struct judgement *j);                                   /* sets doom and first_seen_ns */
+void judge_remember(struct judgement *j, const struct snapshot_job *job); /* sets first_seen_ns */
+
+/* ---- judge_groups.c */
+/* Leaked tasks by site, with what only they keep: scan(task) marks from a task's stack. */
+void judge_groups(struct marker *m, const struct snapshot_job *job, struct judgement *j,
+                  void (*scan)(const struct task_rec *t, const struct snapshot_job *job));
+void judge_unwind(const struct snapshot_job *job, struct judgement *j); /* fills task_rec.stack */
 
 /* ---- account.c */
 struct rss_row {

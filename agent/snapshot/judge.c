@@ -6,17 +6,20 @@
  * et al., ASPLOS 2025; the worklist makes it linear where a restarted collection is quadratic):
  *   1. Mark from the roots (roots.c) and from the stacks and registers of tasks that run, can run, are in a system
  *      call, or that something outside can wake.
- *   2. A blocked task one of whose waited-for objects is marked, or is not in the heap, is live: its stack is a root
- *      as well. Objects still waited for are watched, so that marking one puts its waiters on the worklist.
- *   3. When the worklist is empty, what is left is leaked: only leaked tasks' stacks can reach what they wait for.
- *   4. Then the leaked tasks' stacks are marked from, group after group: what that adds is memory that only
- *      leaked tasks keep, counted for the first group that reaches it.
+ *   2. A blocked task is live when one of the objects it waits for is marked, or stands in static memory, or on the stack of
+ *      a live task; or when a live word points into the frames of its own stack (what stands there may be handed on). Its
+ *      stack is a root as well. Objects still waited for are watched, so that marking one puts its waiters on the worklist.
+ *   3. When the worklist is empty, what is left is leaked: only leaked tasks can reach what they wait for.
+ *   4. Then the leaked tasks' stacks are marked from (judge_groups.c).
+ * Tasks in a ring of lock owners, and those behind them (judge_cycle.c), and those that were proven leaked by an earlier
+ * snapshot and have not run since (judge_sticky.c), are leaked whatever can be reached.
+ *
+ * Threads are judged like coroutines where thread_waits.c knows what they wait for; all others are live.
  *
  * Invariants
- *   1. Errs towards silence: an object on a stack or in static memory counts as reached, a task without a
- *      known object as live. A nil channel is never reached.
- *   2. Threads are never judged here: their stacks are roots.
- * Linear in tasks + waits + heap. */
+ *   1. Errs towards silence: an object in memory nobody knows counts as reached, a task without a known object as live. A
+ *      nil channel is never reached.
+ * Linear in tasks + waits + heap, but for the order of stacks (n log n). */
 #include "agent/snapshot/child.h"
 
 #include <string.h>
@@ -36,9 +39,12 @@ static struct {
     struct marker *m;
     struct child_vec tasks, waits, regs;
     uint8_t provider;
-    struct child_map waiters; /* object → head of its waits + 1 */
+    struct child_map waiters; /* object, or stack → head of its waits + 1 */
     uint32_t *work;           /* tasks that have become live and whose stacks are to be scanned */
     size_t nwork;
+    uint32_t *by_stack; /* blocked tasks in the order of their stacks */
+    size_t nby_stack;
+    size_t threads, threads_end; /* of tasks: those of the provider "thread" */
 } J;
 
 static struct task_rec *tasks(void)
@@ -81,7 +87,10 @@ static int collect_task(void *arg, const struct seep_task *t)
         *(uintptr_t *)child_vec_add(&J.regs, sizeof(uintptr_t)) = t->regs[i];
     for (unsigned i = 0; i < t->nwaits; i++, r->nwaits++) {
         struct wait_rec *w = child_vec_add(&J.waits, sizeof *w);
-        *w = (struct wait_rec){.object = t->waits[i].object, .kind = (uint8_t)t->waits[i].kind, .task = index};
+        *w = (struct wait_rec){.object = t->waits[i].object,
+                               .owner = t->waits[i].owner_task,
+                               .kind = (uint8_t)t->waits[i].kind,
+                               .task = index};
     }
     bool never = r->reason == SEEP_WAIT_CHAN_SEND_NIL || r->reason == SEEP_WAIT_CHAN_RECV_NIL ||
                  r->reason == SEEP_WAIT_SELECT_EMPTY;
@@ -89,21 +98,119 @@ static int collect_task(void *arg, const struct seep_task *t)
     return 0;
 }
 
-void judge_collect(struct judgement *j)
+/* A thread that runs a coroutine is not its own master. */
+static void free_carriers(void)
+{
+    for (size_t i = J.threads; i < J.threads_end; i++) {
+        struct task_rec *t = &tasks()[i];
+        if (t->blocked && (t->sp < t->stack_lo || t->sp >= t->stack_top || judge_owns_stack(t->sp, t->sp + 1)))
+            t->blocked = false;
+    }
+}
+
+static const struct stopped_thread *thread_of(const struct snapshot_job *job, const struct task_rec *t)
+{
+    for (unsigned i = 0; t->is_thread && i < job->nthreads; i++)
+        if ((uint64_t)job->threads[i].tid == t->id) return &job->threads[i];
+    return NULL;
+}
+
+static int by_stack_order(const void *a, const void *b)
+{
+    const struct task_rec *x = &tasks()[*(const uint32_t *)a], *y = &tasks()[*(const uint32_t *)b];
+    return x->stack_lo < y->stack_lo ? -1 : x->stack_lo > y->stack_lo;
+}
+
+/* The blocked task on whose stack p stands; frames: in the frames of the program. */
+static struct task_rec *stack_at(uintptr_t p, bool frames)
+{
+    size_t lo = 0, hi = J.nby_stack;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (tasks()[J.by_stack[mid]].stack_lo <= p)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == 0) return NULL;
+    struct task_rec *t = &tasks()[J.by_stack[lo - 1]];
+    if (p >= t->stack_hi || (frames && (p < t->sp || p >= t->stack_top))) return NULL;
+    return t;
+}
+
+static void make_live(uint32_t index);
+
+/* A live word points into the stack of a blocked task. */
+static void on_stack_word(void *arg, uintptr_t p)
+{
+    (void)arg;
+    struct task_rec *t = stack_at(p, true);
+    if (t) make_live((uint32_t)(t - tasks()));
+}
+
+/* The marker is to tell of words into [lo, hi) of all of them: two ranges, split where the space between is greatest, since
+ * main's stack is far from the others. */
+static void watch_stacks(struct marker *m)
+{
+    size_t n = 0, split = 0;
+    uintptr_t gap = 0;
+    J.by_stack = scratch_alloc((J.tasks.n + 1) * sizeof *J.by_stack);
+    for (uint32_t i = 0; i < J.tasks.n; i++)
+        if (tasks()[i].blocked && tasks()[i].stack_lo < tasks()[i].stack_hi) J.by_stack[n++] = i;
+    J.nby_stack = n;
+    if (n == 0) return;
+    child_sort(J.by_stack, n, sizeof *J.by_stack, by_stack_order);
+    for (size_t i = 1; i < n; i++) {
+        uintptr_t d = tasks()[J.by_stack[i]].stack_lo - tasks()[J.by_stack[i - 1]].stack_lo;
+        if (d > gap) gap = d, split = i;
+    }
+    if (split == 0) split = n;
+    m->stacks[0].lo = tasks()[J.by_stack[0]].stack_lo;
+    m->stacks[0].len = tasks()[J.by_stack[split - 1]].stack_hi - m->stacks[0].lo;
+    if (split < n) {
+        m->stacks[1].lo = tasks()[J.by_stack[split]].stack_lo;
+        m->stacks[1].len = tasks()[J.by_stack[n - 1]].stack_hi - m->stacks[1].lo;
+    }
+    m->stack_word = on_stack_word;
+    m->watch = true;
+}
+
+void judge_collect(struct marker *m, const struct snapshot_job *job, struct judgement *j)
 {
     J.j = j;
+    J.m = m;
     for (unsigned i = 0; i < provider_count(); i++) {
         const struct seep_task_provider *p = provider_get(i);
         J.provider = (uint8_t)i;
         size_t first = J.tasks.n;
         p->iterate(p->ctx, collect_task, NULL);
-        if (strcmp(p->name, "thread") == 0)
-            for (size_t t = first; t < J.tasks.n; t++) tasks()[t].blocked = false, tasks()[t].is_thread = true;
+        if (strcmp(p->name, "thread") != 0) continue;
+        J.threads = first;
+        J.threads_end = J.tasks.n;
+        for (size_t k = first; k < J.tasks.n; k++) tasks()[k].is_thread = true;
     }
+    for (size_t i = 0; i < J.tasks.n; i++) {
+        struct task_rec *t = &tasks()[i];
+        const struct stopped_thread *on = thread_of(job, t);
+        t->stack_top = roots_stack_top(t->stack_lo, t->stack_hi, on ? on->tls : 0);
+    }
+    free_carriers();
     j->tasks = tasks();
     j->ntasks = J.tasks.n;
     j->waits = waits();
     j->nwaits = J.waits.n;
+    J.work = scratch_alloc((J.tasks.n + 1) * sizeof *J.work);
+    judge_cycles(j);
+    judge_recall(j);
+    watch_stacks(m);
+}
+
+bool judge_is_waiting_thread(int tid)
+{
+    const struct task_rec *t = tasks();
+    for (size_t i = J.threads; i < J.threads_end; i++)
+        if (t[i].id == (uint64_t)tid) return t[i].blocked;
+    return false;
 }
 
 bool judge_owns_stack(uintptr_t lo, uintptr_t hi)
@@ -118,9 +225,14 @@ bool judge_owns_stack(uintptr_t lo, uintptr_t hi)
 
 static void scan_task(const struct task_rec *t, const struct snapshot_job *job)
 {
+    const struct stopped_thread *thread = t->blocked ? thread_of(job, t) : NULL;
+    if (thread) {
+        roots_mark_thread(thread);
+        return;
+    }
     const uintptr_t *regs = (const uintptr_t *)J.regs.items + t->regs;
-    for (unsigned i = 0; i < t->nregs; i++) mark_value(J.m, regs[i]);
-    mark_value(J.m, t->fp);
+    for (unsigned i = 0; i < t->nregs; i++) mark_words_but(J.m, &regs[i], &regs[i] + 1, t->stack_lo, t->stack_hi);
+    mark_words_but(J.m, &t->fp, &t->fp + 1, t->stack_lo, t->stack_hi);
     uintptr_t sp = t->sp;
     bool known = sp >= t->stack_lo && sp < t->stack_hi;
     if (t->state == SEEP_TASK_RUNNING || t->state == SEEP_TASK_SYSCALL) {
@@ -137,25 +249,36 @@ static void scan_task(const struct task_rec *t, const struct snapshot_job *job)
         const char *image = t->image; /* the byte at sp stands first */
         uintptr_t skip = (8 - t->sp % 8) % 8;
         size_t n = t->stack_hi - t->sp;
-        if (n > skip) mark_words(J.m, image + skip, image + n);
+        if (n > skip) mark_words_but(J.m, image + skip, image + n, t->stack_lo, t->stack_hi);
     } else if (known && t->state != SEEP_TASK_RUNNING && t->state != SEEP_TASK_SYSCALL) {
-        mark_words(J.m, (const void *)sp, (const void *)t->stack_hi);
+        mark_words_but(J.m, (const void *)sp, (const void *)t->stack_hi, t->stack_lo, t->stack_hi);
     } else {
-        roots_mark_range(known ? sp : t->stack_lo, t->stack_hi);
+        roots_mark_range_but(known ? sp : t->stack_lo, t->stack_hi, t->stack_lo, t->stack_hi);
     }
 }
 
-static void make_live(uint32_t index)
-{
-    struct task_rec *t = &tasks()[index];
-    if (t->live) return;
-    t->live = true;
-    J.work[J.nwork++] = index;
-}
+enum { ON_STACK = UINT32_MAX }; /* a span id for keys of stacks */
 
 static uint64_t key_of(struct object_ref o)
 {
     return (uint64_t)o.span << 32 | o.index;
+}
+
+static void wake_waiters(uint64_t key)
+{
+    for (uint32_t i = child_map_get(&J.waiters, key); i; i = waits()[i - 1].next) {
+        waits()[i - 1].reached = true;
+        make_live(waits()[i - 1].task);
+    }
+}
+
+/* Onto the worklist. What waits on its stack is woken as it is taken from there. */
+static void make_live(uint32_t index)
+{
+    struct task_rec *t = &tasks()[index];
+    if (t->live || t->doom) return;
+    t->live = true;
+    J.work[J.nwork++] = index;
 }
 
 /* The marker has reached a watched object. */
@@ -163,10 +286,7 @@ static void on_hit(void *arg, struct object_ref o)
 {
     (void)arg;
     mark_word_of(J.m, o)->extra &= ~(1ull << (o.index & 63));
-    for (uint32_t i = child_map_get(&J.waiters, key_of(o)); i; i = waits()[i - 1].next) {
-        waits()[i - 1].reached = true;
-        make_live(waits()[i - 1].task);
-    }
+    wake_waiters(key_of(o));
 }
 
 /* Leaked tasks reach what they wait for themselves: that wakes nobody. */
@@ -179,9 +299,18 @@ static void no_hit(void *arg, struct object_ref o)
 static void run_worklist(const struct snapshot_job *job)
 {
     while (J.nwork) {
-        scan_task(&tasks()[J.work[--J.nwork]], job);
+        uint32_t i = J.work[--J.nwork];
+        scan_task(&tasks()[i], job);
         mark_drain(J.m);
+        wake_waiters(key_of((struct object_ref){ON_STACK, i}));
     }
+}
+
+static void watch(uint32_t index, uint64_t key)
+{
+    uint32_t *head = child_map_slot(&J.waiters, key);
+    waits()[index].next = *head;
+    *head = index + 1;
 }
 
 static void watch_or_release(uint32_t index)
@@ -189,142 +318,48 @@ static void watch_or_release(uint32_t index)
     struct wait_rec *w = &waits()[index];
     struct object_ref o;
     if (w->object == 0) return;
-    if (!mark_resolve(J.m, w->object, &o) || mark_is_marked(J.m, o)) {
-        w->reached = true;
-        make_live(w->task);
-        return;
-    }
-    mark_word_of(J.m, o)->extra |= 1ull << (o.index & 63);
-    uint32_t *head = child_map_slot(&J.waiters, key_of(o));
-    w->next = *head;
-    *head = index + 1;
-}
-
-/* ---- groups of leaked tasks */
-
-struct group {
-    enum seep_rule rule;
-    enum seep_wait_reason reason;
-    uint32_t stack, create_stack, first; /* first: task index + 1 */
-    uint64_t tasks, stack_bytes, oldest_ns, kept_objects, kept_bytes;
-};
-
-static bool rule_of(const struct task_rec *t, enum seep_rule *rule)
-{
-    switch ((enum seep_wait_reason)t->reason) {
-    case SEEP_WAIT_CHAN_SEND: *rule = SEEP_RULE_STUCK_SEND; return true;
-    case SEEP_WAIT_CHAN_RECV: *rule = SEEP_RULE_STUCK_RECV; return true;
-    case SEEP_WAIT_CHAN_SEND_NIL:
-    case SEEP_WAIT_CHAN_RECV_NIL: *rule = SEEP_RULE_STUCK_NIL_CHAN; return true;
-    default: return false; /* its rule is not in the catalogue yet; the verdict is in its row */
-    }
-}
-
-static void unwind_tasks(const struct snapshot_job *job)
-{
-    static uintptr_t pcs[PROF_MAX_DEPTH];
-    for (size_t i = 0; i < J.tasks.n; i++) {
-        struct task_rec *t = &tasks()[i];
-        struct unwind_regs regs = {.pc = t->pc, .sp = t->sp, .fp = t->fp};
-        const void *image = t->image;
-        if (t->state == SEEP_TASK_RUNNING || t->state == SEEP_TASK_SYSCALL || t->is_thread) {
-            for (unsigned k = 0; k < job->nthreads; k++) {
-                const struct stopped_thread *s = &job->threads[k];
-                bool same =
-                    t->is_thread ? (uint64_t)s->tid == t->id : s->regs.sp >= t->stack_lo && s->regs.sp < t->stack_hi;
-                if (!same || !s->captured) continue;
-                regs = s->regs;
-                image = NULL;
-            }
+    if (mark_resolve(J.m, w->object, &o)) {
+        if (!mark_is_marked(J.m, o)) {
+            mark_word_of(J.m, o)->extra |= 1ull << (o.index & 63);
+            watch(index, key_of(o));
+            return;
         }
-        if (regs.pc == 0 || regs.sp < t->stack_lo || regs.sp >= t->stack_hi) continue;
-        unsigned n = unwind_stopped(&regs, t->stack_lo, t->stack_hi, image, pcs, PROF_MAX_DEPTH);
-        if (n) t->stack = stack_intern(pcs, n);
-    }
-}
-
-static int bigger_first(const void *a, const void *b)
-{
-    const struct group *x = a, *y = b;
-    if (x->tasks != y->tasks) return x->tasks < y->tasks ? 1 : -1;
-    return x->first < y->first ? -1 : x->first > y->first;
-}
-
-static void judge_leaked(const struct snapshot_job *job)
-{
-    struct child_vec groups = {0};
-    struct child_map index = {0};
-    uint32_t *next = scratch_alloc(J.tasks.n * sizeof *next); /* task → next of its group + 1 */
-    for (size_t i = J.tasks.n; i-- > 0;) {
-        struct task_rec *t = &tasks()[i];
-        enum seep_rule rule;
-        if (t->live) continue;
-        J.j->leaked_tasks++;
-        if (!rule_of(t, &rule)) continue;
-        uint64_t key = ((uint64_t)t->stack << 32 | t->create_stack) * 0x9e3779b97f4a7c15ull + t->reason;
-        uint32_t *slot = child_map_slot(&index, key);
-        if (!*slot) {
-            struct group *g = child_vec_add(&groups, sizeof *g);
-            *g = (struct group){rule, t->reason, t->stack, t->create_stack, 0, 0, 0, 0, 0, 0};
-            *slot = (uint32_t)groups.n;
+    } else {
+        const struct task_rec *t = stack_at(w->object, false);
+        if (t && !t->live) {
+            watch(index, key_of((struct object_ref){ON_STACK, (uint32_t)(t - tasks())}));
+            return;
         }
-        struct group *g = (struct group *)groups.items + *slot - 1;
-        next[i] = g->first;
-        g->first = (uint32_t)i + 1;
-        g->tasks++;
-        g->stack_bytes += t->committed_bytes;
-        uint64_t age =
-            t->blocked_since_ns && t->blocked_since_ns < job->mono_ns ? job->mono_ns - t->blocked_since_ns : 0;
-        if (age > g->oldest_ns) g->oldest_ns = age;
     }
-    struct group *g = (struct group *)groups.items;
-    child_sort(g, groups.n, sizeof *g, bigger_first);
-    for (size_t k = 0; k < groups.n; k++, g++) {
-        J.m->marked_objects = J.m->marked_bytes = 0;
-        for (uint32_t i = g->first; i; i = next[i - 1]) scan_task(&tasks()[i - 1], job);
-        mark_drain(J.m);
-        struct finding *f = child_vec_add(&J.j->findings, sizeof *f);
-        *f = (struct finding){.rule = g->rule,
-                              .confidence = J.j->proofs ? SEEP_PROVEN : SEEP_LIKELY,
-                              .stack = g->stack,
-                              .create_stack = g->create_stack,
-                              .reason = g->reason,
-                              .objects = g->tasks,
-                              .bytes = g->stack_bytes,
-                              .est_objects = (double)g->tasks,
-                              .est_bytes = (double)g->stack_bytes,
-                              .oldest_ns = g->oldest_ns};
-        fmt_string(f->evidence, sizeof f->evidence, "{\"kept_objects\":%lu,\"kept_bytes\":%lu%s%s%s}",
-                   (unsigned long)J.m->marked_objects, (unsigned long)J.m->marked_bytes,
-                   J.j->proofs ? "" : ",\"no_proof\":\"", J.j->proofs ? "" : J.j->no_proofs_why,
-                   J.j->proofs ? "" : "\"");
-    }
-    /* The rest of them, whose rules are to come: what they keep is no unreachable memory either. */
-    for (size_t i = 0; i < J.tasks.n; i++)
-        if (!tasks()[i].live) scan_task(&tasks()[i], job);
-    mark_drain(J.m);
+    w->reached = true;
+    make_live(w->task);
 }
 
 void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgement *j)
 {
-    J.m = m;
-    J.j = j;
-    J.work = scratch_alloc((J.tasks.n + 1) * sizeof *J.work);
+    bool any = J.nby_stack > 0;
     for (size_t i = 0; i < J.tasks.n; i++) {
         struct task_rec *t = &tasks()[i];
-        if (t->blocked) continue;
+        if (t->blocked) {
+            any = true;
+            continue;
+        }
         t->live = true;
         if (!t->is_thread) scan_task(t, job);
     }
-    mark_drain(m);
-    m->watch = true;
-    m->hit = on_hit;
-    for (uint32_t i = 0; i < J.waits.n; i++)
-        if (tasks()[waits()[i].task].blocked) watch_or_release(i);
-    run_worklist(job);
     m->hit = no_hit;
-    unwind_tasks(job);
-    judge_leaked(job);
+    mark_drain(m);
+    if (any) {
+        m->watch = true;
+        m->hit = on_hit;
+        for (uint32_t i = 0; i < J.waits.n; i++)
+            if (tasks()[waits()[i].task].blocked) watch_or_release(i);
+        run_worklist(job);
+    }
+    m->hit = no_hit;
+    m->stacks[0].len = m->stacks[1].len = 0;
+    judge_unwind(job, j);
+    judge_groups(m, job, j, scan_task);
     m->watch = false;
-    for (size_t i = 0; i < m->nwords; i++) m->words[i].extra = 0;
+    for (size_t i = 0; any && i < m->nwords; i++) m->words[i].extra = 0;
 }

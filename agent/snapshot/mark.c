@@ -269,6 +269,9 @@ static inline __attribute__((always_inline)) void scan(struct marker *m, const u
         uintptr_t p = *w;
         /* <=: one past the last block of the heap */
         if (__builtin_expect(p - lo <= len, 0) && p - self_lo >= self_size) found(m, p, watch);
+        if (watch && (p - m->stacks[0].lo < m->stacks[0].len || p - m->stacks[1].lo < m->stacks[1].len) &&
+            p - self_lo >= self_size)
+            m->stack_word(m->hit_arg, p);
     }
 }
 
@@ -295,14 +298,19 @@ static inline __attribute__((always_inline)) void drain(struct marker *m, bool w
     }
 }
 
-void mark_words(struct marker *m, const void *lo, const void *hi)
+void mark_words_but(struct marker *m, const void *lo, const void *hi, uintptr_t self_lo, uintptr_t self_hi)
 {
     const uintptr_t *a = (const uintptr_t *)(((uintptr_t)lo + 7) & ~(uintptr_t)7);
     const uintptr_t *b = (const uintptr_t *)((uintptr_t)hi & ~(uintptr_t)7);
     if (m->watch)
-        scan(m, a, b, 0, 0, true);
+        scan(m, a, b, self_lo, self_hi - self_lo, true);
     else
-        scan(m, a, b, 0, 0, false);
+        scan(m, a, b, self_lo, self_hi - self_lo, false);
+}
+
+void mark_words(struct marker *m, const void *lo, const void *hi)
+{
+    mark_words_but(m, lo, hi, 0, 0);
 }
 
 void mark_value(struct marker *m, uintptr_t v)

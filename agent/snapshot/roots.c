@@ -25,16 +25,18 @@
 #include "agent/os/os.h"
 #include "agent/snapshot/raw.h"
 
-#define PM_PRESENT   (1ull << 63)
-#define PM_SWAP      (1ull << 62)
-#define PM_FILE      (1ull << 61) /* a page of a file, or of shared memory */
-#define PM_GUARD     (1ull << 58) /* Linux >= 6.15 */
-#define RED_ZONE     128
-#define ENTRIES      8192
-#define HIDDEN_MAX   (1ull << 30) /* PROT_NONE mappings over this are reservations */
-#define TLS_BELOW_TP 4096         /* static TLS of libc below the thread pointer, generously */
+#define PM_PRESENT       (1ull << 63)
+#define PM_SWAP          (1ull << 62)
+#define PM_FILE          (1ull << 61) /* a page of a file, or of shared memory */
+#define PM_GUARD         (1ull << 58) /* Linux >= 6.15 */
+#define RED_ZONE         128
+#define ENTRIES          8192
+#define HIDDEN_MAX       (1ull << 30) /* PROT_NONE mappings over this are reservations */
+#define TLS_BELOW_TP     4096         /* static TLS of libc below the thread pointer, generously */
+#define DESCRIPTOR_BYTES 2304         /* glibc's struct pthread */
 
 extern char _end[] __attribute__((visibility("hidden")));
+extern void *__libc_stack_end __attribute__((weak)); /* ld.so: where main's stack began */
 
 struct range {
     uintptr_t lo, hi;
@@ -48,7 +50,8 @@ static struct roots {
     unsigned char *in_core; /* of mincore */
     char *copy;             /* 64 KiB, for pages that are not to be touched in place */
     size_t page;
-    struct child_vec out; /* of struct range: left out; sorted, disjoint */
+    uintptr_t self_lo, self_hi; /* words that point there do not count */
+    struct child_vec out;       /* of struct range: left out; sorted, disjoint */
 } R;
 
 static void incomplete(const char *why)
@@ -62,7 +65,7 @@ static void incomplete(const char *why)
 static void scan_in_place(uintptr_t lo, uintptr_t hi)
 {
     R.stats->bytes += hi - lo;
-    mark_words(R.m, (const void *)lo, (const void *)hi);
+    mark_words_but(R.m, (const void *)lo, (const void *)hi, R.self_lo, R.self_hi);
 }
 
 /* Through /proc/self/mem: a page that can't be read is an error code there, not a signal. */
@@ -77,7 +80,7 @@ static void scan_copied(uintptr_t lo, uintptr_t hi)
             continue;
         }
         R.stats->bytes += (size_t)got;
-        mark_words(R.m, R.copy, R.copy + got);
+        mark_words_but(R.m, R.copy, R.copy + got, R.self_lo, R.self_hi);
         lo += (size_t)got;
     }
 }
@@ -145,6 +148,14 @@ static const struct root_mapping private_memory = {.readable = true, .writable =
 void roots_mark_range(uintptr_t lo, uintptr_t hi)
 {
     scan_present(lo, hi, &private_memory);
+}
+
+void roots_mark_range_but(uintptr_t lo, uintptr_t hi, uintptr_t self_lo, uintptr_t self_hi)
+{
+    R.self_lo = self_lo;
+    R.self_hi = self_hi;
+    roots_mark_range(lo, hi);
+    R.self_lo = R.self_hi = 0;
 }
 
 static bool is_present(uintptr_t p)
@@ -234,18 +245,50 @@ static void mark_descriptor(const struct thread *t)
     roots_mark_range(from > t->stack_lo ? from : t->stack_lo, t->stack_hi);
 }
 
-static void one_thread(const struct stopped_thread *t)
+uintptr_t roots_stack_top(uintptr_t stack_lo, uintptr_t stack_hi, uintptr_t tls)
 {
-    bool known = t->stack_lo < t->stack_hi;
-    if (t->is_agent) return; /* quiet_threads() */
-    for (unsigned i = 0; i < t->nregs && i < sizeof t->all_regs / sizeof *t->all_regs; i++)
+    if (inside(tls, stack_lo, stack_hi)) {
+        for (const struct thread *t = threads_first(); t; t = t->next)
+            if (t->tls == tls && t->tid && inside(t->frames_hi, stack_lo, tls)) return t->frames_hi;
+        return stack_lo; /* not known: none of it is taken for frames */
+    }
+    uintptr_t end = &__libc_stack_end ? (uintptr_t)__libc_stack_end : 0;
+    return inside(end, stack_lo, stack_hi) ? end : stack_hi;
+}
+
+/* In libc's or our own code no vector register outlives a call, so none in a system call made there holds what counts. */
+static bool vectors_are_dead(const struct stopped_thread *t)
+{
+    if (!t->in_syscall || !t->captured) return false;
+    const struct prof_module *m = modules_find(t->regs.pc, modules_generation());
+    static const struct prof_module *libc, *ours;
+    if (!libc) libc = modules_find((uintptr_t)__errno_location, modules_generation());
+    if (!ours) ours = modules_find((uintptr_t)vectors_are_dead, modules_generation());
+    return m && (m == libc || m == ours);
+}
+
+/* A blocked thread that may never run again: what others may read of it. judge.c decides about the rest. */
+static void waiting_thread(const struct stopped_thread *t)
+{
+    uintptr_t top = roots_stack_top(t->stack_lo, t->stack_hi, t->tls);
+    mark_dtv(t->tls);
+    leave_out(t->stack_lo, t->stack_hi);
+    roots_mark_range_but(top, t->stack_hi, t->stack_lo, t->stack_hi);
+    if (inside(t->tls, t->stack_lo, t->stack_hi) || !is_descriptor(t->tls)) return;
+    leave_out(t->tls, t->tls + DESCRIPTOR_BYTES); /* main's: it points to frames of main */
+    roots_mark_range_but(t->tls, t->tls + DESCRIPTOR_BYTES, t->stack_lo, t->stack_hi);
+}
+
+void roots_mark_thread(const struct stopped_thread *t)
+{
+    unsigned nregs = vectors_are_dead(t) && t->nregs > 16 ? 16 : t->nregs;
+    for (unsigned i = 0; i < nregs && i < sizeof t->all_regs / sizeof *t->all_regs; i++)
         mark_value(R.m, t->all_regs[i]);
     const uintptr_t regs[] = {t->regs.sp,  t->regs.fp,  t->regs.rbx, t->regs.r12,
                               t->regs.r13, t->regs.r14, t->regs.r15, t->start_arg};
     for (unsigned i = 0; i < sizeof regs / sizeof *regs; i++) mark_value(R.m, regs[i]);
     mark_dtv(t->tls);
-    if (!known) return; /* its mapping is scanned whole */
-    leave_out(t->stack_lo, t->stack_hi);
+    if (t->stack_lo >= t->stack_hi) return; /* its mapping is scanned whole */
     uintptr_t sp = t->regs.sp, lo = t->stack_lo;
     if (inside(sp, lo, t->stack_hi)) {
         if (sp - RED_ZONE > lo) lo = sp - RED_ZONE;
@@ -253,6 +296,17 @@ static void one_thread(const struct stopped_thread *t)
         return; /* it is a task's, and the task is parked: judge.c decides */
     }
     roots_mark_range(lo, t->stack_hi);
+}
+
+static void one_thread(const struct stopped_thread *t)
+{
+    if (t->is_agent) return; /* quiet_threads() */
+    if (judge_is_waiting_thread(t->tid)) {
+        waiting_thread(t);
+        return;
+    }
+    roots_mark_thread(t);
+    if (t->stack_lo < t->stack_hi) leave_out(t->stack_lo, t->stack_hi);
 }
 
 /* Ended ones and the agent's. */
@@ -302,6 +356,7 @@ static bool starts_with(const char *s, const char *prefix)
 static bool wanted(const struct root_mapping *m)
 {
     if (starts_with(m->path, "[v")) return false; /* vdso, vvar, vsyscall */
+    if (judge_sticky_owns(m->lo, m->hi)) return false;
     if (!m->shared) return m->readable || m->hi - m->lo <= HIDDEN_MAX;
     bool device =
         starts_with(m->path, "/dev/") && !starts_with(m->path, "/dev/shm/") && !starts_with(m->path, "/dev/zero");
@@ -384,7 +439,5 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
         modules_data(scan_module, NULL);
     }
     roots_kernel_mark(m);
-    mark_drain(m);
-    if (R.pagemap >= 0) raw_close(R.pagemap);
-    if (R.mem >= 0) raw_close(R.mem);
+    mark_drain(m); /* the files stay open for roots_mark_range() */
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The task provider "thread": every thread that a snapshot stopped, but the agent's own. A thread is never proven stuck: a
- * signal, a descriptor or another process may wake it, so each is wakeable.
+ * The task provider "thread": every thread that a snapshot stopped, but the agent's own. One that waits for a lock of
+ * pthreads is waiting (thread_waits.c); any other is wakeable: a signal, a descriptor or another process may wake it.
  *
  * Runs in the child. Names and CPU times are read there from /proc of the parent, so that the pause does not pay for
  * them: they may be a little younger than the snapshot. Allocates nothing. */
@@ -12,6 +12,7 @@
 
 #include "agent/entry/entry.h"
 #include "agent/snapshot/raw.h"
+#include "agent/snapshot/thread_waits.h"
 #include "agent/util/log.h"
 
 static const struct snapshot_job *job;
@@ -75,6 +76,15 @@ static int iterate(void *ctx, seep_task_fn *fn, void *arg)
             .create_stack = (uint32_t)t->create_stack_id,
         };
         if (task.sp >= task.stack_lo && task.sp < task.stack_hi) task.committed_bytes = task.stack_hi - task.sp;
+        struct seep_wait wait;
+        enum seep_wait_reason reason;
+        if (task.committed_bytes && thread_waits(job, t, &wait, &reason)) {
+            task.state = SEEP_TASK_WAITING;
+            task.wait_reason = reason;
+            task.wakeable = false;
+            task.waits = &wait;
+            task.nwaits = 1;
+        }
         cpu_time(&task, t->tid);
         int rc = fn(arg, &task);
         if (rc != 0) return rc;
@@ -108,4 +118,5 @@ void threads_provider_init(void)
         .roots = roots,
     };
     (void)provider_register(&provider);
+    thread_waits_init();
 }

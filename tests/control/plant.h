@@ -8,10 +8,17 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static __attribute__((unused)) bool leaking(int argc, char **argv)
 {
     return argc > 1 && strcmp(argv[1], "leak") == 0;
+}
+
+static __attribute__((unused)) void nap(int ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&t, NULL);
 }
 
 static __attribute__((noinline, unused)) void scrub(void)

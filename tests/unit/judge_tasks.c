@@ -34,7 +34,7 @@ static struct seep_task *add(enum seep_wait_reason reason)
     unsigned i = n++;
     if (!objects[i]) objects[i] = calloc(1, 200);
     memset(stack[i], 0, sizeof stack[i]);
-    waits[i] = (struct seep_wait){(uintptr_t)objects[i], SEEP_OBJ_CHAN};
+    waits[i] = (struct seep_wait){.object = (uintptr_t)objects[i], .kind = SEEP_OBJ_CHAN};
     uintptr_t hi = 0x100000000000 + (i + 1) * 0x10000ul;
     task[i] = (struct seep_task){.id = i + 1,
                                  .state = SEEP_TASK_WAITING,
@@ -59,7 +59,7 @@ static int judge(void *arg)
     const char *expected = arg;
     j.proofs = true;
     mark_collect(&m);
-    judge_collect(&j);
+    judge_collect(&m, &job, &j);
     size_t first = j.ntasks - n;
     judge_tasks(&m, &job, &j);
     for (unsigned i = 0; i < n; i++) {
@@ -155,9 +155,9 @@ static void nil_and_static_and_select(void **state)
     waits[2].object = (uintptr_t)chan_in_bss; /* not in the heap: counts as reached */
     add(SEEP_WAIT_SELECT);
     static struct seep_wait cases[3];
-    cases[0] = (struct seep_wait){0, SEEP_OBJ_CHAN};
-    cases[1] = (struct seep_wait){(uintptr_t)objects[100], SEEP_OBJ_CHAN};
-    cases[2] = (struct seep_wait){(uintptr_t)objects[101], SEEP_OBJ_CHAN};
+    cases[0] = (struct seep_wait){.kind = SEEP_OBJ_CHAN};
+    cases[1] = (struct seep_wait){.object = (uintptr_t)objects[100], .kind = SEEP_OBJ_CHAN};
+    cases[2] = (struct seep_wait){.object = (uintptr_t)objects[101], .kind = SEEP_OBJ_CHAN};
     task[3].waits = cases;
     task[3].nwaits = 3;
     add(SEEP_WAIT_SLEEP);
