@@ -20,6 +20,7 @@ const struct command commands[] = {
     {"suppress", cmd_suppress, "hide one finding, with a reason, for gate"},
     {"baseline", cmd_baseline, "accept the findings of today, for gate"},
     {"export", cmd_export, "write a pprof profile"},
+    {"report", cmd_report, "write one HTML page about a recording"},
     {"help", cmd_help, "this text, or a command's"},
     {NULL, NULL, NULL},
 };

@@ -52,6 +52,7 @@ $(RUNNER): tests/harness/runner.c
 .PHONY: test test-full test-programs unit-analyzer setup-test
 setup-test:
 	@tools/setup.sh test
+	@for d in analyzer/report/html tests/browser; do BUILD=$(BUILD) tools/npm.sh $$d >/dev/null || true; done
 unit-analyzer: $(UNIT_ANALYZER)
 test-programs: all $(UNIT_AGENT) $(UNIT_ANALYZER) $(HELPER_PROGS) $(RUNNER)
 

@@ -29,8 +29,8 @@ fi
 
 missing_packages() {
     # shellcheck disable=SC2086 # a list of names
-    dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
-        awk -v wanted="$wanted" '$1 == "installed" { have[$2] = 1 }
+    dpkg-query -W -f='${db:Status-Status} ${Package} ${Provides}\n' $wanted 2>/dev/null |
+        awk -v wanted="$wanted" '$1 == "installed" { for (i = 2; i <= NF; i++) { sub(",$", "", $i); have[$i] = 1 } }
             END { n = split(wanted, w, /[ \n]+/); for (i = 1; i <= n; i++) if (!(w[i] in have)) print w[i] }'
 }
 

@@ -26,6 +26,7 @@ int cmd_gate(int argc, char **argv);
 int cmd_suppress(int argc, char **argv);
 int cmd_baseline(int argc, char **argv);
 int cmd_export(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 /* Parses by argp; a mistake is one line and EXIT_USAGE, and --help ends the program with 0. 0: go on. */
@@ -53,6 +54,7 @@ bool view_failed(struct recording *r, int *code);
 
 /* Writes b to path in one step, or to standard output where path is "-", which is refused with no_terminal (NULL: allowed)
  * when it is a terminal. An exit code, with the message printed (save.c). */
+int file_save(const char *path, bool force, const struct buf *b, const char *no_terminal);
 
 /* ---- Running a command under the agent (launch.c), shared by run and gate. */
 struct launch {

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * seep export: profiles for other tools. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,39 +39,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
-}
-
-static int write_all(int fd, const struct buf *b)
-{
-    for (size_t done = 0; done < b->len;) {
-        ssize_t n = write(fd, b->data + done, b->len - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return -1;
-        done += (size_t)n;
-    }
-    return 0;
-}
-
-static int save(const struct export *x, const struct buf *b)
-{
-    struct err e = {0};
-    if (strcmp(x->out, "-") == 0) {
-        if (isatty(1))
-            return fail(EXIT_USAGE, "seep export: a profile is binary, not for a terminal; name a file by -o");
-        return write_all(1, b) == 0 ? 0 : fail(EXIT_CANNOT, "standard output: cannot be written: %s", strerror(errno));
-    }
-    if (store_check_new(x->out, x->force, &e)) return fail_err(&e);
-    char *tmp = NULL;
-    if (asprintf(&tmp, "%s.%d.new", x->out, (int)getpid()) < 0) return fail(EXIT_CANNOT, "out of memory");
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), code = 0;
-    bool ok = fd >= 0 && write_all(fd, b) == 0;
-    if (fd >= 0) ok = close(fd) == 0 && ok;
-    if (!ok || rename(tmp, x->out) != 0) {
-        code = fail(EXIT_CANNOT, "%s: cannot be written: %s", x->out, strerror(errno));
-        if (fd >= 0) unlink(tmp);
-    }
-    free(tmp);
-    return code;
 }
 
 int cmd_export(int argc, char **argv)
@@ -118,7 +83,7 @@ int cmd_export(int argc, char **argv)
     if (e.code)
         code = fail_err(&e);
     else if (!view_failed(r, &code))
-        code = save(&x, &packed);
+        code = file_save(x.out, x.force, &packed, "a profile is binary; name a file by -o");
     if (code == 0 && isatty(2) && strcmp(x.out, "-") != 0)
         say("wrote %s; next: go tool pprof -top -sample_index=inuse_space %s", x.out, x.out);
     buf_free(&raw);
