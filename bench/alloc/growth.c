@@ -4,7 +4,7 @@
  * most; then they begin anew. */
 #include "bench/alloc/load.h"
 
-enum { BUFFERS = 64, STEPS = 400000, LIMIT = 1 << 20 };
+enum { BUFFERS = 64, STEPS = 500000, LIMIT = 1 << 20 };
 
 int main(int argc, char **argv)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Large and huge blocks with reuse: 40 slots of 64 KiB to 1 MiB and 4 of 5 to 25 MiB, replaced at random, each new
- * block written once a page. */
+ * Large blocks with reuse, each new one written once a page:
+ *     large          40 slots of 32 KiB to 1 MiB, replaced at random
+ *     large huge     4 slots of 5 to 25 MiB */
 #include "bench/alloc/load.h"
 
-enum { SMALLER = 40, HUGE_ONES = 4, STEPS = 4000, PAGE = 4096 };
+enum { SLOTS = 40, STEPS = 110000, HUGE_SLOTS = 4, HUGE_STEPS = 700, PAGE = 4096 };
 
 static void touch(unsigned char *p, size_t size)
 {
@@ -13,15 +14,16 @@ static void touch(unsigned char *p, size_t size)
 
 int main(int argc, char **argv)
 {
-    static void *smaller[SMALLER], *huge[HUGE_ONES];
+    static void *slot[SLOTS];
     struct rng r = {0xc4ceb9fe1a85ec53u};
-    for (long n = load_scale(argc, argv) * STEPS; n > 0; n--) {
-        int is_huge = rng_below(&r, 20) == 0;
-        void **slot = is_huge ? &huge[rng_below(&r, HUGE_ONES)] : &smaller[rng_below(&r, SMALLER)];
-        size_t size = is_huge ? (5u << 20) + rng_below(&r, 20u << 20) : (64u << 10) + rng_below(&r, 960u << 10);
-        free(*slot);
-        *slot = block_new(size);
-        touch(*slot, size);
+    int huge = argc > 1 && strcmp(argv[1], "huge") == 0;
+    long n = load_scale(argc - huge, argv + huge) * (huge ? HUGE_STEPS : STEPS);
+    for (; n > 0; n--) {
+        uint32_t at = rng_below(&r, huge ? HUGE_SLOTS : SLOTS);
+        size_t size = huge ? (5u << 20) + rng_below(&r, 20u << 20) : (32u << 10) + rng_below(&r, 992u << 10);
+        free(slot[at]);
+        slot[at] = block_new(size);
+        touch(slot[at], size);
     }
     return 0;
 }

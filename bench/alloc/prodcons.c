@@ -8,7 +8,7 @@
 
 #include "bench/alloc/load.h"
 
-enum { BATCH = 64, RING = 1024, BATCHES = 75000 };
+enum { BATCH = 64, RING = 1024, BATCHES = 110000 };
 
 static void *ring[RING][BATCH];
 static atomic_long head, tail;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Random sizes with a live set: 200,000 slots; each step frees the block of a random slot and puts another there. */
+ * Random sizes with a live set: 200,000 slots; each step frees the block of a random slot and puts another there. Argument:
+ * the number of steps. */
 #include "bench/alloc/load.h"
 
 enum { SLOTS = 200000, STEPS = 5000000 };
@@ -9,7 +10,7 @@ int main(int argc, char **argv)
 {
     static void *slot[SLOTS];
     struct rng r = {0x9e3779b97f4a7c15u};
-    for (long n = load_scale(argc, argv) * STEPS; n > 0; n--) {
+    for (long n = argc > 1 ? atol(argv[1]) : STEPS; n > 0; n--) {
         uint32_t i = rng_below(&r, SLOTS);
         free(slot[i]);
         /* Small sizes are likelier: the product of two uniform numbers. */
