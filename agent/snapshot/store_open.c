@@ -17,6 +17,7 @@
 
 #include "agent/os/os.h"
 #include "agent/snapshot/raw.h"
+#include "agent/util/log.h"
 
 sqlite3 *store_db;
 
@@ -171,7 +172,8 @@ _Noreturn void store_fail(void)
     case SQLITE_IOERR:
         if (os == ENOSPC || os == EDQUOT) lost(-ENOSPC, "disk full");
         if (os == EFBIG) lost(-EFBIG, "file size limit reached");
-        lost(os ? -os : -EIO, "input/output error");
+        fmt_string(why, sizeof why, "input/output error (SQLite's code %d)", sqlite3_extended_errcode(store_db));
+        lost(os ? -os : -EIO, why);
     default: break;
     }
     strncpy(why, sqlite3_errmsg(store_db), sizeof why - 1);

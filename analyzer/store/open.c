@@ -96,7 +96,9 @@ static int open_db(const char *path, int flags, sqlite3 **db)
     sqlite3_db_config(*db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(*db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_limit(*db, SQLITE_LIMIT_LENGTH, 64 << 20);
-    return sqlite3_exec(*db, "PRAGMA cell_size_check=1; SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
+    /* One read transaction for all, from the first look on: what is shown is of one moment while the agent appends, and a
+     * writer that is killed meanwhile leaves no journal that a later look would have to play back. */
+    return sqlite3_exec(*db, "PRAGMA cell_size_check=1; BEGIN; SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
 }
 
 /* Rolls the journal back in a copy that nobody else sees and that is gone from the disk once it is open. */
@@ -207,6 +209,10 @@ struct store *store_open(const char *path, struct err *e)
     struct store *s = xcalloc(1, sizeof *s);
     s->path = xstrdup(path);
     int rc = open_db(path, SQLITE_OPEN_READONLY, &s->db);
+    for (int i = 0; i < 10 && rc == SQLITE_READONLY_ROLLBACK && !has_journal(path); i++) { /* played back by a writer */
+        sqlite3_close(s->db);
+        rc = open_db(path, SQLITE_OPEN_READONLY, &s->db);
+    }
     if (rc == SQLITE_READONLY_ROLLBACK || rc == SQLITE_READONLY_RECOVERY ||
         (rc != SQLITE_OK && rc != SQLITE_BUSY && has_journal(path))) {
         sqlite3_close(s->db);
@@ -220,9 +226,6 @@ struct store *store_open(const char *path, struct err *e)
         err_set(e, EXIT_INPUT, "%s: damaged: %s", path, sqlite3_errmsg(s->db));
     }
     if (!e->code) check_format(s, e);
-    /* One read transaction for all: what is shown is of one moment while the agent appends. */
-    if (!e->code && sqlite3_exec(s->db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
-        err_set(e, EXIT_INPUT, "%s: damaged: %s", path, sqlite3_errmsg(s->db));
     if (!e->code) return s;
     store_close(s);
     return NULL;
