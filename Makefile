@@ -6,7 +6,8 @@
 #   make bench      side-by-side benchmarks, tables and bench/results/*.json
 #   make install    PREFIX=/usr/local DESTDIR=
 #
-# Variables: BUILD (output folder), CC, CXX, CFLAGS, WERROR=1, SAN=address,undefined, CHECK=1 (lock ranks).
+# Variables: BUILD (output folder), CC, CXX, CFLAGS, V=1 (whole commands), WERROR=1, SAN=address,undefined, CHECK=1 (lock
+# ranks), FAULT=1 (system calls that can be made to fail).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -16,6 +17,12 @@ CC      ?= cc
 CXX     ?= c++
 OPT     ?= -O2
 CFLAGS  ?= $(OPT) -g
+
+# A line a step, unless V=1 asks for the commands or -s for silence.
+ifneq ($(V),1)
+Q := @
+say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),,@printf '  %-5s %s\n' $(1) $@)
+endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wstrict-prototypes -Wconversion
 ifeq ($(WERROR),1)
@@ -54,36 +61,46 @@ analyzer: $(BUILD)/seep
 # ---- generated: never by hand, never checked in
 $(BUILD)/gen/gen_size_classes: agent/heap/gen/size_classes.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(WARN) -O1 -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) -std=gnu11 $(WARN) -O1 -o $@ $<
 $(BUILD)/gen/size_classes.inc: $(BUILD)/gen/gen_size_classes
-	$< > $@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)$< > $@.tmp && mv $@.tmp $@
 $(BUILD)/gen/schema_sql.inc: agent/contract/schema.sql tools/sql_to_c.sh
 	@mkdir -p $(@D)
-	sh tools/sql_to_c.sh $< > $@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)sh tools/sql_to_c.sh $< > $@.tmp && mv $@.tmp $@
 
 $(AGENT_OBJ) $(ANALYZER_OBJ): | $(GEN)
 
 $(BUILD)/agent/%.o: agent/%
 	@mkdir -p $(@D)
-	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(AGENT_CFLAGS) -c -o $@ $<
 $(BUILD)/coro/%.o: coro/%
 	@mkdir -p $(@D)
-	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(AGENT_CFLAGS) -c -o $@ $<
 $(BUILD)/analyzer/%.o: analyzer/%
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(SANFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(BASE) $(SANFLAGS) -c -o $@ $<
 
 $(BUILD)/libseep.so: $(AGENT_OBJ)
-	$(CC) $(CFLAGS) $(AGENT_LDFLAGS) -o $@ $(AGENT_OBJ) $(AGENT_LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(AGENT_LDFLAGS) -o $@ $(AGENT_OBJ) $(AGENT_LIBS)
 # The same objects for unit tests, which look at what the library hides.
 $(BUILD)/libseep_test.a: $(AGENT_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $(AGENT_OBJ)
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $(AGENT_OBJ)
 $(BUILD)/libanalyzer_test.a: $(filter-out $(BUILD)/analyzer/main.c.o,$(ANALYZER_OBJ))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(BUILD)/seep: $(ANALYZER_OBJ)
-	$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $(ANALYZER_OBJ) $(ANALYZER_LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $(ANALYZER_OBJ) $(ANALYZER_LIBS)
 
 include $(wildcard examples/*.mk tests/*.mk bench/*.mk tools/*.mk)
 

@@ -9,7 +9,8 @@ $(EXAMPLES_CO): $(BUILD)/libseep.so
 $(EXAMPLES_CO): EXAMPLE_LIBS := -L$(BUILD) -lseep -Wl,-rpath,'$$ORIGIN/..'
 $(BUILD)/examples/%: examples/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(WARN) -g -O1 -D_GNU_SOURCE -Iagent/include -Icoro/include -I. -MMD -MP -MF $@.d -o $@ $< \
+	$(call say,CC)
+	$(Q)$(CC) -std=gnu11 $(WARN) -g -O1 -D_GNU_SOURCE -Iagent/include -Icoro/include -I. -MMD -MP -MF $@.d -o $@ $< \
 	    $(EXAMPLE_LIBS) -lpthread
 
 -include $(addsuffix .d,$(EXAMPLES))
