@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "coro/defer.h"
+
 enum { CHAN_MAGIC = 0x6e616863 };
 
 static inline void copy(void *to, const void *from, size_t n)
@@ -222,7 +224,7 @@ CO_EXPORT void co_send(co_chan *c, const void *elem)
     colock_acquire(&c->lock);
     if (unlikely(c->closed)) {
         colock_release(&c->lock);
-        report_fatal("send on closed channel %p", (void *)c);
+        runtime_panic("send on closed channel %p", (void *)c);
     }
     if (chan_send_locked(c, elem)) return;
     struct sudog *s = prepare(g, c);
@@ -238,7 +240,7 @@ CO_EXPORT void co_send(co_chan *c, const void *elem)
     g->waits = NULL;
     s->slot[0] = s->slot[1] = 0;
     if (unlikely(!s->ok))
-        report_fatal("send on closed channel %p (closed while this coroutine waited to send)", (void *)c);
+        runtime_panic("send on closed channel %p (closed while this coroutine waited to send)", (void *)c);
 }
 
 CO_EXPORT bool co_recv(co_chan *c, void *elem)
@@ -274,7 +276,7 @@ CO_EXPORT bool co_try_send(co_chan *c, const void *elem)
     colock_acquire(&c->lock);
     if (unlikely(c->closed)) {
         colock_release(&c->lock);
-        report_fatal("send on closed channel %p", (void *)c);
+        runtime_panic("send on closed channel %p", (void *)c);
     }
     if (chan_send_locked(c, elem)) return true;
     colock_release(&c->lock);
@@ -294,13 +296,13 @@ CO_EXPORT bool co_try_recv(co_chan *c, void *elem, bool *ok)
 
 CO_EXPORT void co_close(co_chan *c)
 {
-    if (!c) report_fatal("close of nil channel");
+    if (!c) runtime_panic("close of nil channel");
     chan_check(c, "co_close");
-    if (c->is_timer) report_fatal("close of a timer's channel %p", (void *)c);
+    if (c->is_timer) runtime_panic("close of a timer's channel %p", (void *)c);
     colock_acquire(&c->lock);
     if (c->closed) {
         colock_release(&c->lock);
-        report_fatal("close of closed channel %p", (void *)c);
+        runtime_panic("close of closed channel %p", (void *)c);
     }
     c->closed = true;
     struct sudog *woken = NULL, **end = &woken;

@@ -201,6 +201,17 @@ _Noreturn void report_fatal(const char *fmt, ...)
     _exit(2);
 }
 
+_Noreturn void report_panic(const struct panic_text *p, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        say(2, "%s%s%s\n",
+            i ? "    while the deferred calls of a panic ran: " : "seep: fatal: ", p[i].own ? "panic: " : "",
+            p[i].text);
+    say(2, "\n");
+    say_self(2, context_self());
+    _exit(2);
+}
+
 _Noreturn void report_deadlock(void)
 {
     say(2, "seep: fatal: deadlock: every coroutine is asleep and nothing can wake one\n");

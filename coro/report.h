@@ -12,4 +12,12 @@
  * symbol tables (static functions too), read anew at each call. No allocation. */
 bool report_symbol(const char *path, uintptr_t base, uintptr_t at, char *name, size_t size, uintptr_t *start);
 
+struct panic_text {
+    const char *text;
+    bool own; /* raised by the program itself */
+};
+/* A panic that nobody recovered from, and those within whose deferred calls it began: says so with the stack, and exits
+ * with 2. */
+_Noreturn void report_panic(const struct panic_text *p, unsigned n);
+
 #endif

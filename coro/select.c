@@ -11,6 +11,7 @@
  *   2. A node of a select may be dequeued by a waker that lost: then it is in no queue, and waitq_remove() sees that.
  * Allocates for more than SMALL cases, from the heap, before any lock is taken. */
 #include "coro/chan.h"
+#include "coro/defer.h"
 
 enum { SMALL = 16 };
 
@@ -68,10 +69,11 @@ static void make_order(struct m *m, const struct co_case *cases, size_t n, struc
         }
 }
 
+/* True for a send on a closed channel too: that one is still locked then. */
 static bool attempt(struct co_case *c)
 {
     if (c->kind == CO_RECV) return chan_recv_locked(c->ch, c->elem, &c->ok);
-    if (c->ch->closed) report_fatal("send on closed channel %p (in a select)", (void *)c->ch);
+    if (c->ch->closed) return true;
     return chan_send_locked(c->ch, c->elem);
 }
 
@@ -125,8 +127,10 @@ static long do_select(struct g *g, struct co_case *cases, size_t n, bool block, 
     for (uint32_t i = 0; i < o->n; i++) {
         struct co_case *c = &cases[o->poll[i]];
         const co_chan *ch = c->ch;
+        bool misuse = c->kind == CO_SEND && ch->closed;
         if (!attempt(c)) continue;
-        unlock_but(cases, o, ch);
+        unlock_but(cases, o, misuse ? NULL : ch);
+        if (unlikely(misuse)) runtime_panic("send on closed channel %p (in a select)", (const void *)ch);
         return (long)o->poll[i];
     }
     if (!block) {
@@ -154,7 +158,7 @@ static long do_select(struct g *g, struct co_case *cases, size_t n, bool block, 
         next = list->more;
         sudog_put(p, list);
     }
-    if (closed_send) report_fatal("send on closed channel %p (closed while a select waited)", (void *)cases[index].ch);
+    if (closed_send) runtime_panic("send on closed channel %p (closed while a select waited)", (void *)cases[index].ch);
     return (long)index;
 }
 

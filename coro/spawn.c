@@ -6,6 +6,7 @@
  * Invariant: the argument of a coroutine that has not started stands in its first frame, in the live part of its stack. */
 #include "coro/runtime.h"
 
+#include "coro/defer.h"
 #include "coro/include/coro.h"
 
 _Static_assert(sizeof(co_fn *) == sizeof(void *), "passed in a register of the first frame");
@@ -14,6 +15,8 @@ static void coroutine_main(void *fn, void *arg)
 {
     sched_arrive();
     ((co_fn *)(uintptr_t)fn)(arg);
+    struct g *g = context_self();
+    if (unlikely(g->unwinding != NULL)) defer_finish(g);
     sched_exit(context_self());
 }
 
@@ -57,11 +60,6 @@ CO_EXPORT __attribute__((noinline)) int co_go_attr(const struct co_attr *attr, c
 int spawn_from(uint32_t create_stack, co_fn *fn, void *arg)
 {
     return spawn(0, NULL, fn, arg, create_stack, 0, 0);
-}
-
-CO_EXPORT void co_exit(void)
-{
-    sched_exit(runtime_parker("co_exit"));
 }
 
 CO_EXPORT void co_yield_now(void)

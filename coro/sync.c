@@ -3,14 +3,16 @@
  * Waitgroup and mutex. Model: Go's sync package.
  *
  * Waitgroup: a count and a list of waiters under one lock; whoever brings the count to 0 wakes all of them and does not touch the
- * waitgroup afterwards, so it may stand on the stack of the one that waits.
+ * waitgroup afterwards, so it may stand on the stack of the one that waits. Who was woken and finds it counting again reports that.
  *
  * Mutex: state LOCKED | WAITERS | STARVING. Without waiters, lock and unlock are one compare-and-swap each. Normally an unlock wakes the
  * first waiter, which competes with whoever comes by (throughput); when a waiter has waited for 1 ms, unlock hands the mutex
  * over to the queue in order until the queue is empty or its head came lately (no starvation). The queue is under the lock word.
+ * `owner` is the id of the coroutine that locked it, for the detectors; any coroutine may unlock.
  *
  * Both begin with their lock word: sched.c releases it after the waiter's switch. */
-#include "coro/chan.h"
+#include "coro/defer.h"
+#include "coro/sync.h"
 
 enum { LOCKED = 1, WAITERS = 2, STARVING = 4 };
 enum { STARVE_NS = 1000000 };
@@ -18,33 +20,26 @@ enum { STARVE_NS = 1000000 };
 _Static_assert(offsetof(co_waitgroup, last) - offsetof(co_waitgroup, first) == sizeof(void *), "a struct waitq");
 _Static_assert(offsetof(co_mutex, last) - offsetof(co_mutex, first) == sizeof(void *), "a struct waitq");
 
-static struct sudog *wait_node(struct g *g, void *object, enum seep_object_kind kind)
-{
-    g->wait = (struct sudog){.g = g, .object = object, .kind = (uint16_t)kind};
-    g->waits = &g->wait;
-    return &g->wait;
-}
-
 /* ---- waitgroup */
 
 CO_EXPORT void co_wg_add(co_waitgroup *wg, int64_t delta)
 {
-    struct waitq *q = (struct waitq *)(void *)&wg->first;
+    struct sudog *woken = NULL;
+    uint32_t n;
+    int64_t count;
     word_lock(&wg->lock);
-    wg->count += delta;
-    if (wg->count < 0) report_fatal("negative waitgroup counter (%p)", (void *)wg);
-    struct sudog *woken = NULL, **end = &woken;
-    if (wg->count == 0) {
-        for (struct sudog *s; (s = waitq_pop(q)) != NULL; end = &s->next) *end = s;
+    bool overflow = __builtin_add_overflow(wg->count, delta, &count);
+    if (unlikely(overflow || count < 0)) {
+        word_unlock(&wg->lock);
+        runtime_panic(overflow ? "waitgroup counter overflow (%p)" : "negative waitgroup counter (%p)", (void *)wg);
+    }
+    wg->count = count;
+    if (count == 0) {
+        woken = take_all(WAITQ(wg, first), &n);
         wg->waiters = 0;
     }
     word_unlock(&wg->lock);
-    while (woken) {
-        struct sudog *next = woken->next;
-        woken->next = NULL;
-        sudog_wake(woken, true);
-        woken = next;
-    }
+    wake_list(woken);
 }
 
 CO_EXPORT void co_wg_done(co_waitgroup *wg)
@@ -61,9 +56,11 @@ CO_EXPORT void co_wg_wait(co_waitgroup *wg)
         return;
     }
     wg->waiters++;
-    waitq_push((struct waitq *)(void *)&wg->first, wait_node(g, wg, SEEP_OBJ_WAITGROUP));
+    waitq_push(WAITQ(wg, first), wait_node(g, wg, SEEP_OBJ_WAITGROUP));
     sched_park(g, POST_UNLOCK, &wg->lock, SEEP_WAIT_WAITGROUP);
     g->waits = NULL;
+    if (unlikely(__atomic_load_n(&wg->count, __ATOMIC_RELAXED) != 0))
+        runtime_panic("waitgroup %p is reused before a previous co_wg_wait has returned", (void *)wg);
 }
 
 /* ---- mutex */
@@ -76,7 +73,7 @@ static bool cas(uint32_t *state, uint32_t from, uint32_t to)
 static COLD void lock_slow(co_mutex *m)
 {
     struct g *g = runtime_parker("co_mutex_lock");
-    struct waitq *q = (struct waitq *)(void *)&m->first;
+    struct waitq *q = WAITQ(m, first);
     uint64_t since = 0;
     for (;;) {
         word_lock(&m->lock);
@@ -88,6 +85,7 @@ static COLD void lock_slow(co_mutex *m)
             old = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
         }
         if (!(old & LOCKED)) {
+            m->owner = g->id;
             word_unlock(&m->lock);
             return;
         }
@@ -112,14 +110,16 @@ static COLD void lock_slow(co_mutex *m)
 
 static COLD void unlock_slow(co_mutex *m)
 {
-    struct waitq *q = (struct waitq *)(void *)&m->first;
+    struct waitq *q = WAITQ(m, first);
     word_lock(&m->lock);
     uint32_t state = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
     if (!(state & LOCKED)) report_fatal("unlock of unlocked mutex %p", (void *)m);
     struct sudog *s = waitq_pop(q);
     bool hand_over = s && state & STARVING;
     uint32_t next = q->first ? WAITERS : 0;
+    m->owner = 0;
     if (hand_over) {
+        m->owner = s->g->id;
         next |= LOCKED;
         if (q->first && os_mono_ns() - q->first->slot[0] > STARVE_NS) next |= STARVING;
     }
@@ -131,16 +131,25 @@ static COLD void unlock_slow(co_mutex *m)
 
 CO_EXPORT void co_mutex_lock(co_mutex *m)
 {
-    if (unlikely(!cas(&m->state, 0, LOCKED))) lock_slow(m);
+    if (unlikely(!cas(&m->state, 0, LOCKED)))
+        lock_slow(m);
+    else
+        m->owner = holder_id();
 }
 
 CO_EXPORT bool co_mutex_try_lock(co_mutex *m)
 {
     uint32_t old = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
-    return !(old & (LOCKED | STARVING)) && cas(&m->state, old, old | LOCKED);
+    if (old & (LOCKED | STARVING) || !cas(&m->state, old, old | LOCKED)) return false;
+    m->owner = holder_id();
+    return true;
 }
 
 CO_EXPORT void co_mutex_unlock(co_mutex *m)
 {
-    if (unlikely(!cas(&m->state, LOCKED, 0))) unlock_slow(m);
+    uint64_t owner = m->owner;
+    m->owner = 0;
+    if (likely(cas(&m->state, LOCKED, 0))) return;
+    m->owner = owner;
+    unlock_slow(m);
 }

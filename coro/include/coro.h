@@ -55,15 +55,44 @@ static inline void co_yield (void) /* the same; this name is a keyword in C++20 
 }
 #endif
 void co_sleep_ns(uint64_t ns); /* [parks] at least that long */
-/* [parks] Ends the calling coroutine. In main(): the others go on, and the process ends by their exit() or by the deadlock
- * report. */
 #ifdef __cplusplus
-[[noreturn]]
+#define CO_NORETURN [[noreturn]]
 #else
-_Noreturn
+#define CO_NORETURN _Noreturn
 #endif
-void co_exit(void);
+/* [parks] Runs the deferred calls and ends the calling coroutine. In main(): the others go on, and the process ends by their exit() or
+ * by the deadlock report. */
+CO_NORETURN void co_exit(void);
 
+/* ---- Deferred calls and panics. A deferred call runs, newest first, when the innermost co_scope or co_call() around it ends, however that
+ * happens, or else at the end of the coroutine. (main() has no such end: use a scope.) */
+void co_defer(co_fn *fn, void *arg);
+/* [parks] Runs fn(arg), then what it deferred. False: it panicked, and a call that it deferred recovered. */
+bool co_call(co_fn *fn, void *arg);
+
+typedef struct co_scope {
+    uint32_t depth;
+} co_scope;
+co_scope co_scope_begin(void);
+void co_scope_end(co_scope *s);
+/* A scope that ends with the block, by return, goto or its brace: { CO_SCOPE; co_defer(…); … } */
+#define CO_SCOPE         CO_SCOPE_1(__LINE__)
+#define CO_SCOPE_1(line) CO_SCOPE_2(line)
+#define CO_SCOPE_2(line) co_scope co_scope_##line __attribute__((cleanup(co_scope_end), unused)) = co_scope_begin()
+
+/* Runs the deferred calls of this coroutine, innermost first. If one of them recovers, the co_call() in which that was deferred returns
+ * false; if it was deferred outside of any, the coroutine ends. Else: report with the stack, exit status 2. fmt may be NULL. Misuse of
+ * channels and waitgroups panics like this; that of locks can't be recovered from. */
+CO_NORETURN void co_panic(void *value, const char *fmt, ...)
+#if defined __GNUC__
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+/* In a deferred call that runs because of a panic: that panic's value (its text, when the value is NULL), and it is over. Else NULL.
+ * The text is valid until the coroutine's next recovery. text may be NULL. */
+void *co_recover(const char **text);
+
+/* ---- Blocking calls, and who is running. */
 /* Runs fn(arg) here, in this coroutine, while its processor is lent to the others: for calls that block the thread (files,
  * getaddrinfo, a foreign library). fn may not call a function that parks. [parks] */
 void co_blocking(co_fn *fn, void *arg);
@@ -132,25 +161,71 @@ void co_ticker_reset(co_ticker *t, uint64_t period_ns);
 uint64_t co_ticker_dropped(co_ticker *t);
 void co_ticker_free(co_ticker *t);
 
-/* ---- Waitgroup and mutex. Zeroed memory is a valid, unused one. Not to be copied or freed while in use. */
+/* ---- Synchronization. Zeroed memory is a valid, unused one of each. Not to be copied, nor freed while in use. Their fields are the
+ * runtime's. */
 typedef struct co_waitgroup {
     uint32_t lock;
     uint32_t waiters;
     int64_t count;
     void *first, *last;
 } co_waitgroup;
-void co_wg_add(co_waitgroup *wg, int64_t delta);
+void co_wg_add(co_waitgroup *wg, int64_t delta); /* misuse: a count below 0 */
 void co_wg_done(co_waitgroup *wg);
-void co_wg_wait(co_waitgroup *wg); /* [parks] until the count is 0 */
+void co_wg_wait(
+    co_waitgroup *wg); /* [parks] until the count is 0. Misuse: an add before every such wait has returned */
 
 typedef struct co_mutex {
     uint32_t lock;
     uint32_t state;
+    uint64_t owner;
     void *first, *last;
 } co_mutex;
 void co_mutex_lock(co_mutex *m); /* [parks] */
 bool co_mutex_try_lock(co_mutex *m);
-void co_mutex_unlock(co_mutex *m); /* by any coroutine */
+void co_mutex_unlock(co_mutex *m); /* by any coroutine. Misuse: of an unlocked one */
+
+/* Many readers or one writer. A writer that waits keeps new readers out; its unlock lets in the readers that came meanwhile. So a
+ * coroutine that locks for reading twice may wait for itself. */
+typedef struct co_rwmutex {
+    uint32_t lock;
+    uint32_t writing, readers, waiting;
+    uint64_t owner;
+    void *first_reader, *last_reader, *first_writer, *last_writer;
+} co_rwmutex;
+void co_rwmutex_lock(co_rwmutex *m); /* [parks] */
+bool co_rwmutex_try_lock(co_rwmutex *m);
+void co_rwmutex_unlock(co_rwmutex *m);
+void co_rwmutex_rlock(co_rwmutex *m); /* [parks] */
+bool co_rwmutex_try_rlock(co_rwmutex *m);
+void co_rwmutex_runlock(co_rwmutex *m);
+
+typedef struct co_cond {
+    uint32_t lock;
+    void *first, *last;
+} co_cond;
+/* [parks] Unlocks m, waits for a signal or broadcast, locks m. There are no wake-ups without a cause, but the condition may have changed again
+ * by then: test it in a loop. */
+void co_cond_wait(co_cond *c, co_mutex *m);
+void co_cond_signal(co_cond *c); /* the one that waits longest; with m held or not */
+void co_cond_broadcast(co_cond *c);
+
+typedef struct co_sem {
+    uint32_t lock;
+    uint64_t count;
+    void *first, *last;
+} co_sem;
+#define CO_SEM(n) ((co_sem){0, (n), 0, 0})  /* with n permits */
+void co_sem_acquire(co_sem *s, uint64_t n); /* [parks] in the order of arrival */
+bool co_sem_try_acquire(co_sem *s, uint64_t n);
+void co_sem_release(co_sem *s, uint64_t n);
+
+typedef struct co_once {
+    uint32_t done;
+    co_mutex mutex;
+} co_once;
+/* [parks] Runs fn(arg) in the first call; every call returns when that one is over. A panic or co_exit() in fn counts as over. Misuse:
+ * a call for the same co_once within fn. */
+void co_once_do(co_once *o, co_fn *fn, void *arg);
 
 /* ---- I/O that parks the coroutine and not the thread. As read, write, accept4(…, SOCK_NONBLOCK | SOCK_CLOEXEC) and connect, but a
  * write to a socket that nobody reads gives EPIPE and no signal, and
