@@ -30,7 +30,8 @@
 #define PM_FILE          (1ull << 61) /* a page of a file, or of shared memory */
 #define PM_GUARD         (1ull << 58) /* Linux >= 6.15 */
 #define RED_ZONE         128
-#define ENTRIES          8192
+#define ENTRIES      8192
+#define GENERAL_REGS 16
 #define HIDDEN_MAX       (1ull << 30) /* PROT_NONE mappings over this are reservations */
 #define TLS_BELOW_TP     4096         /* static TLS of libc below the thread pointer, generously */
 #define DESCRIPTOR_BYTES 2304         /* glibc's struct pthread */
@@ -256,15 +257,19 @@ uintptr_t roots_stack_top(uintptr_t stack_lo, uintptr_t stack_hi, uintptr_t tls)
     return inside(end, stack_lo, stack_hi) ? end : stack_hi;
 }
 
-/* In libc's or our own code no vector register outlives a call, so none in a system call made there holds what counts. */
-static bool vectors_are_dead(const struct stopped_thread *t)
+/* How many of all_regs may hold what counts. In a system call made by the C library no vector register does, since none
+ * outlives a call; in one of ours no register but those that a call preserves. What they hold is stale. */
+static unsigned live_regs(const struct stopped_thread *t)
 {
-    if (!t->in_syscall || !t->captured) return false;
-    const struct prof_module *m = modules_find(t->regs.pc, modules_generation());
     static const struct prof_module *libc, *ours;
+    unsigned all =
+        t->nregs < sizeof t->all_regs / sizeof *t->all_regs ? t->nregs : sizeof t->all_regs / sizeof *t->all_regs;
+    if (!t->in_syscall || !t->captured) return all;
+    const struct prof_module *m = modules_find(t->regs.pc, modules_generation());
     if (!libc) libc = modules_find((uintptr_t)__errno_location, modules_generation());
-    if (!ours) ours = modules_find((uintptr_t)vectors_are_dead, modules_generation());
-    return m && (m == libc || m == ours);
+    if (!ours) ours = modules_find((uintptr_t)live_regs, modules_generation());
+    if (m && m == ours) return 0;
+    return m && m == libc && all > GENERAL_REGS ? GENERAL_REGS : all;
 }
 
 /* A blocked thread that may never run again: what others may read of it. judge.c decides about the rest. */
@@ -281,9 +286,8 @@ static void waiting_thread(const struct stopped_thread *t)
 
 void roots_mark_thread(const struct stopped_thread *t)
 {
-    unsigned nregs = vectors_are_dead(t) && t->nregs > 16 ? 16 : t->nregs;
-    for (unsigned i = 0; i < nregs && i < sizeof t->all_regs / sizeof *t->all_regs; i++)
-        mark_value(R.m, t->all_regs[i]);
+    unsigned nregs = live_regs(t);
+    for (unsigned i = 0; i < nregs; i++) mark_value(R.m, t->all_regs[i]);
     const uintptr_t regs[] = {t->regs.sp,  t->regs.fp,  t->regs.rbx, t->regs.r12,
                               t->regs.r13, t->regs.r14, t->regs.r15, t->start_arg};
     for (unsigned i = 0; i < sizeof regs / sizeof *regs; i++) mark_value(R.m, regs[i]);
