@@ -181,7 +181,9 @@ static void pass(void)
     play(&program[0]);
     for (unsigned i = 1; i < nthreads; i++) pthread_join(t[i], NULL);
     for (int32_t i = 0; i < nvalues; i++) {
-        free(atomic_load_explicit(&value[i], memory_order_relaxed));
+        unsigned char *left = atomic_load_explicit(&value[i], memory_order_relaxed);
+        if (!left) continue;
+        free(left);
         atomic_store_explicit(&value[i], NULL, memory_order_relaxed);
     }
 }
