@@ -6,8 +6,13 @@
  *
  * Invariants
  *   1. A saved frame is 16-byte aligned, and everything live on the stack is at or above it.
- *   2. Control words of SSE and x87 belong to the coroutine (they are switched where they differ); their sticky exception flags
- *      belong to the thread. */
+ *   2. Control words of SSE and x87 belong to the coroutine (they are loaded where they differ); their sticky exception flags
+ *      belong to the thread.
+ *
+ * Reading MXCSR costs three times the rest of a switch. Everything in <fenv.h> changes rounding and exception masks in MXCSR and in the
+ * x87 control word alike, and the latter is cheap to read. So context_switch() looks at the x87 word only, and derives MXCSR from
+ * it where it differs. What writes MXCSR alone (intrinsics: flush to zero) needs context_switch_full(), which compares both.
+ * context_fp_strays() finds out, now and then, whether somebody did. context_switch_bare() leaves both to the thread. */
 #ifndef CORO_CONTEXT_H
 #define CORO_CONTEXT_H
 
@@ -19,7 +24,7 @@ struct g;
 
 #if defined(__x86_64__)
 struct context_frame {
-    uint32_t mxcsr;
+    uint32_t mxcsr; /* 0: the one that belongs to x87_cw */
     uint16_t x87_cw, unused;
     uintptr_t r15, r14, r13, r12, rbx, rbp;
     uintptr_t pc;
@@ -29,6 +34,13 @@ _Static_assert(sizeof(struct context_frame) == 64, "context_x86_64.S pushes this
 /* Saves the caller's context in *save and goes on at the saved context `to`. Returns when something switches back, perhaps on
  * another thread. */
 void context_switch(void **save, void *to);
+void context_switch_full(void **save, void *to);
+void context_switch_bare(void **save, void *to);
+
+extern uint32_t context_mxcsr_base; /* what differs in MXCSR from the x87 word, as of the start */
+extern bool context_fp_full;        /* context_switch_full() is in use */
+void context_fp_init(void);
+bool context_fp_strays(void); /* MXCSR is not the one that belongs to the x87 word */
 
 /* The frame that, switched to, calls entry(a, b) with a fresh stack that ends at top. entry may not return. */
 void *context_make(uintptr_t top, void (*entry)(void *, void *), void *a, void *b);
@@ -45,6 +57,23 @@ static inline void context_set_self(struct g *g)
 {
     uintptr_t off;
     __asm__ volatile("movq coro_self@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)" : "=&r"(off) : "r"(g) : "memory");
+}
+/* Where a thread-local variable of the initial set stands, relative to the thread pointer: the same in every thread. */
+static inline uintptr_t context_thread_pointer(void)
+{
+    uintptr_t tp;
+    __asm__ volatile("movq %%fs:0, %0" : "=r"(tp));
+    return tp;
+}
+static inline int context_tls_int(intptr_t offset)
+{
+    int v;
+    __asm__ volatile("movl %%fs:(%1), %0" : "=r"(v) : "r"(offset) : "memory");
+    return v;
+}
+static inline void context_tls_set_int(intptr_t offset, int v)
+{
+    __asm__ volatile("movl %0, %%fs:(%1)" : : "r"(v), "r"(offset) : "memory");
 }
 static inline void cpu_relax(void)
 {

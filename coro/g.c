@@ -35,6 +35,7 @@ static struct g *descriptor(void)
     uint32_t n = atomic_load_explicit(&ndescriptors, memory_order_relaxed);
     if (n / CHUNK == MAX_CHUNKS) return NULL;
     if (n % CHUNK == 0 && !chunks[n / CHUNK]) {
+        if (!global_reserve(n + CHUNK)) return NULL;
         chunks[n / CHUNK] = persistent_alloc(CHUNK * sizeof(struct g), 64, OS_META);
         if (!chunks[n / CHUNK]) return NULL;
     }

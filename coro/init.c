@@ -56,7 +56,7 @@ static void fork_child(void)
     struct m *m = g ? g->m : NULL;
     sched.lock = (struct colock){0};
     init_lock = (struct colock){0};
-    sched.global = (struct g_list){0};
+    sched.global_head = 0;
     sched.idle_m = NULL;
     sched.nm = m ? 1 : 0;
     sched.nidle_m = 0;
@@ -100,6 +100,7 @@ static COLD void runtime_init(void)
         sched.nprocs = count_procs();
         sched.ps = persistent_alloc(sched.nprocs * sizeof(struct p), 64, OS_META);
         if (!sched.ps) report_fatal("no memory for %u processors", sched.nprocs);
+        sched_init();
         atomic_store(&sched.next_id, 1);
         atomic_store(&sched.coarse_ns, os_mono_ns());
         colock_acquire(&sched.lock);
@@ -138,6 +139,8 @@ static COLD void attach_main(void)
     if (!m || !stack || !g) report_fatal("no memory to make main() a coroutine");
     m->g0.is_g0 = true;
     m->g0.m = m;
+    m->g0.stack_lo = (uintptr_t)stack;
+    m->g0.stack_hi = (uintptr_t)stack + G0_STACK;
     m->g0.sp = context_make((uintptr_t)stack + G0_STACK, entry_loop, m, NULL);
     m->rng = (uint32_t)os_random() | 1;
     m_setup_signals(m);
@@ -161,12 +164,7 @@ static COLD void attach_main(void)
     }
     /* Other threads' coroutines hold every p: wait for one, as after a blocking call. */
     g_set_status(g, G_SYSCALL);
-    m->post = POST_BLOCKING;
-    atomic_store(&m->prev, g);
-    atomic_store(&m->curg, NULL);
-    context_set_self(&m->g0);
-    context_switch(&g->sp, m->g0.sp);
-    sched_arrive();
+    sched_to_g0(m, g, POST_BLOCKING);
 }
 
 COLD struct g *runtime_enter(void)

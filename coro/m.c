@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <errno.h>
 
+#include "agent/util/critical.h"
 #include "coro/include/coro.h"
 
 enum { M_STACK = 256 << 10, MAX_MS = 10000, ALTSTACK = 64 << 10 };
@@ -74,6 +75,8 @@ static void *m_main(void *arg)
 {
     struct m *m = arg;
     context_set_self(&m->g0);
+    m->g0.stack_lo = agent_tls.stack_lo; /* as far as the agent knows it */
+    m->g0.stack_hi = agent_tls.stack_hi;
     m_setup_signals(m);
     m_acquire(m, m->next_p);
     m->next_p = NULL;
@@ -165,8 +168,8 @@ void m_wake_one(void)
 /* With sched.lock held, by an m that has just become idle. */
 static bool is_deadlock(void)
 {
-    return sched.nm == sched.nidle_m && !sched.global.n && !atomic_load(&poll_waiters) && timer_first() == 0 &&
-           atomic_load(&sched.nidle_p) == sched.nprocs && !atomic_load(&sched.polling);
+    return sched.nm == sched.nidle_m && !atomic_load(&sched.nglobal) && !atomic_load(&poll_waiters) &&
+           timer_first() == 0 && atomic_load(&sched.nidle_p) == sched.nprocs && !atomic_load(&sched.polling);
 }
 
 void m_stop(struct m *m)
@@ -211,7 +214,7 @@ void p_handoff(struct p *p)
     }
     colock_acquire(&sched.lock);
     bool alone = atomic_load(&sched.nidle_p) == sched.nprocs - 1 && !atomic_load(&sched.polling);
-    if (sched.global.n || (alone && (timer_first() || atomic_load(&poll_waiters)))) {
+    if (atomic_load(&sched.nglobal) || (alone && (timer_first() || atomic_load(&poll_waiters)))) {
         colock_release(&sched.lock);
         m_start(p, false);
         return;
@@ -261,12 +264,7 @@ CO_EXPORT void co_blocking(co_fn *fn, void *arg)
         return;
     }
     /* sysmon lent it away: the coroutine is queued by g0 and goes on where there is a p. */
-    m->post = POST_BLOCKING;
-    atomic_store(&m->prev, g);
-    atomic_store(&m->curg, NULL);
-    context_set_self(&m->g0);
-    context_switch(&g->sp, m->g0.sp);
-    sched_arrive();
+    sched_to_g0(m, g, POST_BLOCKING);
     g->reason = SEEP_WAIT_NONE;
     *co_errno_location() = saved;
 }

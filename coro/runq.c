@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Run queues. Each p has a ring of 256 that its owner fills at the tail and anybody empties at the head, and one slot before it for
- * the coroutine that was readied last; a global list takes what does not fit. Model: Go's runtime/proc.go (runqput, runqget, runqgrab).
+ * the coroutine that was readied last; a global queue takes what does not fit. Model: Go's runtime/proc.go (runqput, runqget, runqgrab).
  *
  * Invariants
  *   1. Only the owner of p moves the tail. The head moves by compare-and-swap: by the owner by one, by a thief by half.
  *   2. A slot between head and tail holds a runnable coroutine whose context is saved.
  *   3. The slot may go first at most STREAK times in a row while the ring has work: two partners that wake each other do
  *      not starve the rest.
- * Lock-free but for the global list (sched.lock). No allocation. */
+ * Lock-free but for the global queue (sched.lock), a ring that grows with the number of descriptors, so that putting
+ * never fails. With one p nobody steals: its queue needs no atomic read-modify-write. */
 #include "coro/runtime.h"
 
 enum { STREAK = 64, STEAL_NEXT_RELAX = 200 };
+enum { AHEAD_G = 16, AHEAD_FRAME = 8, FRAME_LINES = 4 }; /* prefetch: how far, and how much */
 
 void list_push(struct g_list *l, struct g *g)
 {
@@ -34,57 +36,110 @@ struct g *list_pop(struct g_list *l)
     return g;
 }
 
-void global_put_list(struct g_list *l)
+/* ---- the global queue */
+
+bool global_reserve(uint32_t n)
 {
-    if (!l->n) return;
     colock_acquire(&sched.lock);
-    if (sched.global.tail)
-        sched.global.tail->link = l->head;
-    else
-        sched.global.head = l->head;
-    sched.global.tail = l->tail;
-    sched.global.n += l->n;
-    atomic_store(&sched.nglobal, sched.global.n);
+    bool ok = n <= sched.global_cap;
+    if (!ok) {
+        uint32_t cap = sched.global_cap ? sched.global_cap * 2 : 1024, had = atomic_load(&sched.nglobal);
+        struct g **ring = os_alloc(cap * sizeof *ring, OS_META);
+        if (ring) {
+            for (uint32_t i = 0; i < had; i++) ring[i] = sched.global[(sched.global_head + i) & (sched.global_cap - 1)];
+            if (sched.global) os_free(sched.global, sched.global_cap * sizeof *ring);
+            sched.global = ring;
+            sched.global_cap = cap;
+            sched.global_head = 0;
+            ok = n <= cap;
+        }
+    }
     colock_release(&sched.lock);
-    *l = (struct g_list){0};
+    return ok;
+}
+
+static inline struct g **global_at(uint32_t i)
+{
+    return &sched.global[(sched.global_head + i) & (sched.global_cap - 1)];
+}
+
+static void global_put_batch(struct g *const *batch, uint32_t n)
+{
+    colock_acquire(&sched.lock);
+    uint32_t had = atomic_load_explicit(&sched.nglobal, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) *global_at(had + i) = batch[i];
+    atomic_store(&sched.nglobal, had + n); /* and the fence that m_wake_one() relies on */
+    colock_release(&sched.lock);
 }
 
 void global_put(struct g *g)
 {
-    struct g_list l = {0};
-    list_push(&l, g);
-    global_put_list(&l);
+    global_put_batch(&g, 1);
+}
+
+void global_put_list(struct g_list *l)
+{
+    if (!l->n) return;
+    colock_acquire(&sched.lock);
+    uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed);
+    for (struct g *g; (g = list_pop(l)) != NULL;) *global_at(n++) = g;
+    atomic_store(&sched.nglobal, n);
+    colock_release(&sched.lock);
+}
+
+/* What a switch to g will touch: first the descriptor, later, when that is there, the frame. */
+static inline void fetch_g(const struct g *g)
+{
+    __builtin_prefetch(g, 1);
+    __builtin_prefetch((const char *)g + 64, 1);
+}
+static inline void fetch_frame(const struct g *g)
+{
+    const char *sp = g->sp;
+    for (int i = 0; i < FRAME_LINES; i++) __builtin_prefetch(sp + 64 * i, 1);
 }
 
 /* With sched.lock held. batch: takes a fair share into p's ring too. */
 struct g *global_get(struct p *p, bool batch)
 {
-    struct g *first = list_pop(&sched.global);
-    if (first && batch) {
-        uint32_t want = sched.global.n / sched.nprocs;
+    uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed), want = 0;
+    if (!n) return NULL;
+    struct g *first = *global_at(0);
+    if (batch) {
+        want = --n / sched.nprocs;
+        n++;
         if (want > RUNQ_SIZE / 2 - 1) want = RUNQ_SIZE / 2 - 1;
         uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
         uint32_t room = RUNQ_SIZE - (tail - atomic_load_explicit(&p->runq_head, memory_order_acquire));
         if (want > room) want = room;
         for (uint32_t i = 0; i < want; i++)
-            atomic_store_explicit(&p->runq[(tail + i) % RUNQ_SIZE], list_pop(&sched.global), memory_order_relaxed);
+            atomic_store_explicit(&p->runq[(tail + i) % RUNQ_SIZE], *global_at(i + 1), memory_order_relaxed);
         atomic_store_explicit(&p->runq_tail, tail + want, memory_order_release);
     }
-    atomic_store(&sched.nglobal, sched.global.n);
+    sched.global_head += want + 1;
+    n -= want + 1;
+    atomic_store_explicit(&sched.nglobal, n, memory_order_release);
+    if (want > AHEAD_G) { /* the ring looks ahead within itself: here its beginning, and the next one's */
+        for (uint32_t i = 0; i < AHEAD_FRAME; i++)
+            fetch_frame(atomic_load_explicit(
+                &p->runq[(atomic_load_explicit(&p->runq_head, memory_order_relaxed) + i) % RUNQ_SIZE],
+                memory_order_relaxed));
+        for (uint32_t i = 0; i < AHEAD_G && i < n; i++) fetch_g(*global_at(i));
+    }
     return first;
 }
 
-/* The ring is full: half of it and g go to the global list. False: thieves were quicker, try again. */
+/* ---- a p's ring */
+
+/* The ring is full: half of it and g go to the global queue. False: thieves were quicker, try again. */
 static COLD bool runq_spill(struct p *p, struct g *g, uint32_t head)
 {
-    struct g *batch[RUNQ_SIZE / 2];
+    struct g *batch[RUNQ_SIZE / 2 + 1];
     for (uint32_t i = 0; i < RUNQ_SIZE / 2; i++)
         batch[i] = atomic_load_explicit(&p->runq[(head + i) % RUNQ_SIZE], memory_order_relaxed);
+    batch[RUNQ_SIZE / 2] = g;
     if (!atomic_compare_exchange_strong(&p->runq_head, &head, head + RUNQ_SIZE / 2)) return false;
-    struct g_list l = {0};
-    for (uint32_t i = 0; i < RUNQ_SIZE / 2; i++) list_push(&l, batch[i]);
-    list_push(&l, g);
-    global_put_list(&l);
+    global_put_batch(batch, RUNQ_SIZE / 2 + 1);
     return true;
 }
 
@@ -104,8 +159,22 @@ bool runq_put(struct p *p, struct g *g)
 
 void runq_put_next(struct p *p, struct g *g)
 {
-    struct g *old = atomic_exchange(&p->runnext, g); /* also the fence that m_wake_one() relies on */
+    struct g *old;
+    if (sched.nprocs == 1) { /* nobody steals, and no idle p has to hear of it */
+        old = atomic_load_explicit(&p->runnext, memory_order_relaxed);
+        atomic_store_explicit(&p->runnext, g, memory_order_release);
+    } else {
+        old = atomic_exchange(&p->runnext, g); /* also the fence that m_wake_one() relies on */
+    }
     if (old) runq_put(p, old);
+}
+
+static struct g *take_next(struct p *p)
+{
+    if (sched.nprocs > 1) return atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
+    struct g *g = atomic_load_explicit(&p->runnext, memory_order_relaxed);
+    atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
+    return g;
 }
 
 static struct g *ring_get(struct p *p)
@@ -115,10 +184,14 @@ static struct g *ring_get(struct p *p)
         uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
         if (head == tail) return NULL;
         struct g *g = atomic_load_explicit(&p->runq[head % RUNQ_SIZE], memory_order_relaxed);
-        if (tail - head > 16) { /* hide the misses of long queues: the descriptor, later the frame */
-            __builtin_prefetch(atomic_load_explicit(&p->runq[(head + 16) % RUNQ_SIZE], memory_order_relaxed));
-            struct g *soon = atomic_load_explicit(&p->runq[(head + 8) % RUNQ_SIZE], memory_order_relaxed);
-            __builtin_prefetch(soon->sp);
+        if (tail - head > AHEAD_FRAME) { /* hide the misses of long queues */
+            if (tail - head > AHEAD_G)
+                fetch_g(atomic_load_explicit(&p->runq[(head + AHEAD_G) % RUNQ_SIZE], memory_order_relaxed));
+            fetch_frame(atomic_load_explicit(&p->runq[(head + AHEAD_FRAME) % RUNQ_SIZE], memory_order_relaxed));
+        }
+        if (sched.nprocs == 1) {
+            atomic_store_explicit(&p->runq_head, head + 1, memory_order_release);
+            return g;
         }
         if (atomic_compare_exchange_weak_explicit(&p->runq_head, &head, head + 1, memory_order_acq_rel,
                                                   memory_order_acquire))
@@ -130,13 +203,13 @@ struct g *runq_get(struct p *p)
 {
     if (atomic_load_explicit(&p->runnext, memory_order_relaxed)) {
         if (likely(++p->runnext_streak < STREAK)) {
-            struct g *g = atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
+            struct g *g = take_next(p);
             if (g) return g;
         } else {
             p->runnext_streak = 0;
             struct g *g = ring_get(p);
             if (g) return g;
-            return atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
+            return take_next(p);
         }
     }
     p->runnext_streak = 0;

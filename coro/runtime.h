@@ -60,6 +60,7 @@ struct g *runq_steal(struct p *p, struct p *from, bool take_next);
 bool runq_empty(struct p *p);
 void global_put(struct g *g);
 void global_put_list(struct g_list *l);
+bool global_reserve(uint32_t n); /* room for n coroutines in all */
 struct g *global_get(struct p *p, bool batch); /* with sched.lock held */
 void list_push(struct g_list *l, struct g *g);
 struct g *list_pop(struct g_list *l);
@@ -69,6 +70,8 @@ int spawn_from(uint32_t create_stack, void (*fn)(void *), void *arg); /* with th
 
 /* ---- sched.c */
 void sched_arrive(void); /* first thing on a stack after a switch */
+void sched_init(void);
+void sched_to_g0(struct m *m, struct g *g, enum post post);
 void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reason reason);
 void sched_ready(struct g *g); /* it runs soon, after the running one */
 void sched_yield_to_others(struct g *g);

@@ -15,22 +15,59 @@
 #include "coro/runtime.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/util/critical.h"
 
 enum { FAIR_TICKS = 61, STEAL_ROUNDS = 4 };
 
 struct sched sched;
 
-/* The address of errno on this very thread. */
-static __attribute__((noinline)) int *thread_errno(void)
+/* errno of the thread that runs this, without a call: it stands at the same distance from the thread pointer in every thread. */
+static intptr_t errno_at;
+static inline int errno_get(void)
 {
-    __asm__ volatile("" ::: "memory");
-    return __errno_location();
+    return context_tls_int(errno_at);
+}
+static inline void errno_set(int e)
+{
+    context_tls_set_int(errno_at, e);
 }
 
 CO_EXPORT __attribute__((noinline)) int *co_errno_location(void);
 int *co_errno_location(void)
 {
-    return thread_errno();
+    __asm__ volatile("" ::: "memory");
+    return __errno_location();
+}
+
+static enum fp { FP_FENV, FP_FULL, FP_OFF } fp_mode; /* which form of the switch: context.h */
+
+void sched_init(void)
+{
+    const char *s = getenv("CORO_FPU");
+    errno_at = (intptr_t)((uintptr_t)__errno_location() - context_thread_pointer());
+    context_fp_init();
+    if (!s || !*s || !strcmp(s, "fenv")) return;
+    if (!strcmp(s, "full"))
+        fp_mode = FP_FULL, context_fp_full = true;
+    else if (!strcmp(s, "off"))
+        fp_mode = FP_OFF;
+    else
+        log_line("coro: CORO_FPU=%s is none of fenv, full, off; using fenv", s);
+}
+
+/* On g0 now and then: somebody has written MXCSR by itself. What it wrote is lost or went to others until now. */
+static inline void fp_check(void)
+{
+    static _Atomic bool said;
+    if (fp_mode != FP_FENV || likely(!context_fp_strays())) return;
+    context_fp_full = true;
+    fp_mode = FP_FULL;
+    if (!atomic_exchange(&said, true))
+        log_line("coro: a coroutine changed MXCSR without <fenv.h>; from now on each switch keeps it. "
+                 "Start with CORO_FPU=full to have that from the beginning");
 }
 
 static void unlock_all(struct sudog *list)
@@ -49,19 +86,47 @@ static void unlock_all(struct sudog *list)
     }
 }
 
-void sched_arrive(void)
+static inline void arrive(void)
 {
     struct m *m = context_self()->m;
     struct g *prev = atomic_load_explicit(&m->prev, memory_order_relaxed);
-    switch (m->post) {
-    case POST_NONE: break;
-    case POST_UNLOCK: word_unlock(m->post_arg); break;
-    case POST_YIELD: runq_put(m->p, prev); break;
-    case POST_EXIT: g_free(m->p, prev); break;
-    case POST_UNLOCK_ALL: unlock_all(m->post_arg); break;
-    case POST_BLOCKING: m_finish_blocking(m, prev); break;
+    enum post post = m->post;
+    if (post == POST_UNLOCK) {
+        word_unlock(m->post_arg);
+    } else if (post == POST_YIELD) {
+        /* Where others wait in the global queue it goes behind them. */
+        if (unlikely(atomic_load_explicit(&sched.nglobal, memory_order_relaxed)))
+            global_put(prev);
+        else
+            runq_put(m->p, prev);
+    } else if (post == POST_EXIT) {
+        g_free(m->p, prev);
+    } else if (post == POST_UNLOCK_ALL) {
+        unlock_all(m->post_arg);
+    } else if (post == POST_BLOCKING) {
+        m_finish_blocking(m, prev);
     }
     atomic_store_explicit(&m->prev, NULL, memory_order_relaxed);
+}
+
+/* The only place that switches: see context_x86_64.S. */
+static __attribute__((noinline)) void context_to(struct g *from, struct g *to)
+{
+    context_set_self(to);
+    agent_tls.stack_lo = to->stack_lo; /* for whoever samples here */
+    agent_tls.stack_hi = to->stack_hi;
+    if (likely(fp_mode == FP_FENV))
+        context_switch(&from->sp, to->sp);
+    else if (fp_mode == FP_FULL)
+        context_switch_full(&from->sp, to->sp);
+    else
+        context_switch_bare(&from->sp, to->sp);
+    arrive();
+}
+
+void sched_arrive(void)
+{
+    arrive();
 }
 
 /* From `from`, which runs on m, to `to`. Comes back when `from` is switched to again, perhaps on another m. */
@@ -70,7 +135,7 @@ static inline void switch_to(struct m *m, struct g *from, struct g *to, enum pos
     m->post = post;
     m->post_arg = post_arg;
     atomic_store_explicit(&m->prev, from, memory_order_relaxed);
-    if (to->is_g0) {
+    if (unlikely(to->is_g0)) {
         atomic_store_explicit(&m->curg, NULL, memory_order_relaxed);
     } else {
         to->m = m;
@@ -80,9 +145,16 @@ static inline void switch_to(struct m *m, struct g *from, struct g *to, enum pos
         struct p *p = m->p;
         atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1, memory_order_relaxed);
     }
-    context_set_self(to);
-    context_switch(&from->sp, to->sp);
-    sched_arrive();
+    context_to(from, to);
+}
+
+/* The coroutine has no p: g0 goes on. Comes back with one. */
+void sched_to_g0(struct m *m, struct g *g, enum post post)
+{
+    m->post = post;
+    atomic_store(&m->prev, g);
+    atomic_store(&m->curg, NULL);
+    context_to(g, &m->g0);
 }
 
 /* The next one without leaving the p: what a parking coroutine can find by itself. */
@@ -105,7 +177,7 @@ static struct g *look_global(struct p *p, bool batch)
 void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reason reason)
 {
     struct m *m = g->m;
-    int saved = *thread_errno();
+    int saved = errno_get();
     if (unlikely(stack_canaries)) stack_check(g);
     g->reason = (uint8_t)reason;
     g->blocked_ns = atomic_load_explicit(&sched.coarse_ns, memory_order_relaxed);
@@ -113,14 +185,14 @@ void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reas
     struct g *next = next_local(m->p);
     switch_to(m, g, next ? next : &m->g0, post, post_arg);
     g->reason = SEEP_WAIT_NONE;
-    *thread_errno() = saved;
+    errno_set(saved);
 }
 
 void sched_yield_to_others(struct g *g)
 {
     struct m *m = g->m;
     if (unlikely(stack_canaries)) stack_check(g);
-    int saved = *thread_errno();
+    int saved = errno_get();
     struct p *p = m->p;
     struct g *next = next_local(p);
     if (!next && (next = look_global(p, true)) == NULL) {
@@ -134,7 +206,7 @@ void sched_yield_to_others(struct g *g)
     }
     g_set_status(g, G_RUNNABLE);
     switch_to(m, g, next, POST_YIELD, NULL);
-    *thread_errno() = saved;
+    errno_set(saved);
 }
 
 _Noreturn void sched_exit(struct g *g)
@@ -336,6 +408,7 @@ _Noreturn void sched_loop(void *mp, void *unused)
     sched_arrive();
     for (;;) {
         if (!m->p) m_stop(m);
+        fp_check();
         struct g *g = find_runnable(m);
         found(m);
         switch_to(m, &m->g0, g, POST_NONE, NULL);

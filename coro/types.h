@@ -64,6 +64,8 @@ struct timer {
     uint32_t firing; /* fires taken from the heap and not yet over; of timers with an object (ticker.c) */
 };
 
+struct unwinding;
+
 struct g {
     void *sp;       /* saved context while not running */
     struct g *link; /* in the global queue or a free list */
@@ -151,7 +153,8 @@ struct m {
 
 struct sched {
     struct colock lock; /* guards the fields up to the next blank line */
-    struct g_list global;
+    struct g **global;  /* the global queue: a ring of global_cap, a power of two, at least one for each descriptor */
+    uint32_t global_head, global_cap;
     struct m *idle_m;
     uint32_t nm, nidle_m;
     struct p *idle_p;
