@@ -71,7 +71,7 @@ static int64_t sum(int64_t a, int64_t b)
 }
 
 /* ---- reading: one snapshot's rows, each told to a function */
-typedef void row_fn(struct tree *t, int64_t stack, int metric, int64_t value);
+typedef void row_fn(struct tree *t, int64_t stack, const int64_t value[METRICS]);
 
 static int64_t positive(int64_t a, int64_t b)
 {
@@ -87,27 +87,34 @@ static void read_snapshot(struct tree *t, const struct snapshot *s, row_fn *told
     static const char create_sql[] =
         "SELECT create_stack, count(*) FROM task WHERE snapshot = ? AND create_stack IS NOT NULL GROUP BY 1";
     struct store *store = t->r->store;
+    int64_t value[METRICS] = {0};
     for (struct query *q = store_query(store, heap_sql, 1, s->id); query_next(q);) {
         int64_t v[8];
         for (int c = 0; c < 8; c++) v[c] = query_count(q, c, "a figure of heap");
         struct figure alloc = scale_row(v[2], v[3], v[1], s->rate_bytes);
         struct figure inuse = scale_row(positive(v[2], v[4]), positive(v[3], v[5]), v[1], s->rate_bytes);
         struct figure lost = scale_row(v[6], v[7], v[1], s->rate_bytes);
-        told(t, v[0], INUSE, inuse.bytes);
-        told(t, v[0], INUSE_OBJECTS, inuse.objects);
-        told(t, v[0], ALLOC, alloc.bytes);
-        told(t, v[0], UNREACHABLE, lost.bytes);
+        value[INUSE] = inuse.bytes;
+        value[INUSE_OBJECTS] = inuse.objects;
+        value[ALLOC] = alloc.bytes;
+        value[UNREACHABLE] = lost.bytes;
+        told(t, v[0], value);
     }
-    for (struct query *q = store_query(store, task_sql, 1, s->id); query_next(q);)
-        told(t, query_count(q, 0, "task.stack"), TASKS, query_count(q, 1, "a count"));
-    for (struct query *q = store_query(store, create_sql, 1, s->id); query_next(q);)
-        told(t, query_count(q, 0, "task.create_stack"), CREATED, query_count(q, 1, "a count"));
+    memset(value, 0, sizeof value);
+    for (struct query *q = store_query(store, task_sql, 1, s->id); query_next(q);) {
+        value[TASKS] = query_count(q, 1, "a count");
+        told(t, query_count(q, 0, "task.stack"), value);
+    }
+    memset(value, 0, sizeof value);
+    for (struct query *q = store_query(store, create_sql, 1, s->id); query_next(q);) {
+        value[CREATED] = query_count(q, 1, "a count");
+        told(t, query_count(q, 0, "task.create_stack"), value);
+    }
 }
 
 /* ---- choose */
-static void rank_row(struct tree *t, int64_t stack, int metric, int64_t value)
+static void rank_row(struct tree *t, int64_t stack, const int64_t value[METRICS])
 {
-    if (value == 0) return;
     size_t at = (size_t)(uintptr_t)map_get(&t->ranks, (uint64_t)stack + 1);
     if (at == 0) {
         if (t->nlist == t->caplist) t->list = xrealloc(t->list, t->caplist = t->caplist * 2 + 256, sizeof *t->list);
@@ -115,8 +122,8 @@ static void rank_row(struct tree *t, int64_t stack, int metric, int64_t value)
         at = t->nlist;
         map_put(&t->ranks, (uint64_t)stack + 1, (void *)(uintptr_t)at);
     }
-    int64_t *now = &t->list[at - 1].now[metric];
-    *now = sum(*now, value);
+    int64_t *now = t->list[at - 1].now;
+    for (int m = 0; m < METRICS; m++) now[m] = sum(now[m], value[m]);
 }
 
 static void rank_snapshot(struct tree *t, const struct snapshot *s)
@@ -246,13 +253,13 @@ static void grow_tree(struct tree *t)
 }
 
 /* ---- measure and cut */
-static void measure_row(struct tree *t, int64_t stack, int metric, int64_t value)
+static void measure_row(struct tree *t, int64_t stack, const int64_t value[METRICS])
 {
-    t->total[metric] = sum(t->total[metric], value);
+    for (int m = 0; m < METRICS; m++) t->total[m] = sum(t->total[m], value[m]);
     size_t at = (size_t)(uintptr_t)map_get(&t->of_stack, (uint64_t)stack + 1);
     if (at == 0 || at > t->cut) return;
-    int64_t *now = &t->sites[at - 1].now[metric];
-    *now = sum(*now, value);
+    int64_t *now = t->sites[at - 1].now;
+    for (int m = 0; m < METRICS; m++) now[m] = sum(now[m], value[m]);
 }
 
 static void cut_to(struct tree *t, size_t bytes)
