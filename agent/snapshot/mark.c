@@ -121,9 +121,10 @@ void mark_collect(struct marker *m)
     m->stack_room = 1u << 16;
     m->stack = os_alloc(m->stack_room * sizeof *m->stack, OS_GC);
     if (!m->stack) child_fail(-ENOMEM, "no memory for the mark stack");
-    if (c.n == 0) return;
-    m->heap_lo = c.lo >> ARENA_SHIFT << ARENA_SHIFT;
-    m->heap_len = c.hi - m->heap_lo;
+    if (c.n > 0) { /* a program with a malloc of its own has no span */
+        m->heap_lo = c.lo >> ARENA_SHIFT << ARENA_SHIFT;
+        m->heap_len = c.hi - m->heap_lo;
+    }
     m->nspans = c.n;
     m->nwords = c.words;
     m->nkinds = SPAN_KIND_LARGE + 1;
