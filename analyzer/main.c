@@ -16,6 +16,7 @@ const struct command commands[] = {
     {"tasks", cmd_tasks, "what coroutines and threads do"},
     {"leaks", cmd_leaks, "what leaked, with the proof"},
     {"diff", cmd_diff, "what changed between two snapshots or recordings"},
+    {"trend", cmd_trend, "what grows over the snapshots, and what only filled"},
     {"gate", cmd_gate, "fail a build on leaks"},
     {"suppress", cmd_suppress, "hide one finding, with a reason, for gate"},
     {"baseline", cmd_baseline, "accept the findings of today, for gate"},

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "analyzer/cli/cli.h"
+#include "analyzer/model/trend.h"
 #include "analyzer/report/baseline.h"
 #include "analyzer/report/report.h"
 
@@ -56,6 +57,7 @@ int cmd_baseline(int argc, char **argv)
     if (r) {
         struct finding *f = NULL;
         size_t nf = findings_load(r, snaps, n, &f), before = b.n;
+        findings_add_trends(r, snaps, n, &f, &nf);
         baseline_apply(&b, f, nf);
         baseline_update(r, &b, f, nf, prune);
         if (!view_failed(r, &code)) {

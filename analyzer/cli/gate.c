@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "analyzer/cli/cli.h"
+#include "analyzer/model/trend.h"
 #include "analyzer/report/baseline.h"
 #include "analyzer/report/ci.h"
 #include "analyzer/report/suppress.h"
@@ -118,7 +119,7 @@ static bool exceeds(const struct gate *g, const struct finding *f, size_t n, con
     bool memory = false, tasks = false;
     for (size_t i = 0; i < n; i++) {
         if (f[i].known || !(g->fail_mask & 1u << f[i].confidence)) continue;
-        if (rule_is_about_tasks(f[i].rule))
+        if (f[i].tasks)
             tasks = true;
         else
             memory = true;
@@ -237,6 +238,7 @@ static int judge(struct gate *g, const struct outcome *o, bool keep)
     }
     if (!e.code) {
         nf = findings_load(r, snaps, n, &f);
+        findings_add_trends(r, snaps, n, &f, &nf);
         e = *recording_error(r);
     }
     if (e.code) {

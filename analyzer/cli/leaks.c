@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "analyzer/cli/cli.h"
+#include "analyzer/model/trend.h"
 #include "analyzer/report/report.h"
 
 struct leaks {
@@ -48,6 +49,7 @@ int cmd_leaks(int argc, char **argv)
     if (!r) return code;
     struct finding *f = NULL;
     size_t nf = findings_load(r, snaps, n, &f);
+    findings_add_trends(r, snaps, n, &f, &nf);
     struct finding_counts counts;
     report_count(f, nf, 1u << SEEP_PROVEN, &counts);
     if (!view_failed(r, &code)) {

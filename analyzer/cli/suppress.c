@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "analyzer/cli/cli.h"
+#include "analyzer/model/trend.h"
 #include "analyzer/report/baseline.h"
 #include "analyzer/report/report.h"
 #include "analyzer/report/suppress.h"
@@ -56,6 +57,7 @@ static int describe(const struct suppress *s, char **rule, char **site, struct e
     struct recording *r = recording_open(s->file, e);
     if (r) select_snapshots(r, &all, &snaps, &n, e);
     size_t nf = e->code ? 0 : findings_load(r, snaps, n, &f);
+    if (!e->code) findings_add_trends(r, snaps, n, &f, &nf);
     if (!e->code) *e = *recording_error(r);
     for (size_t i = 0; i < nf && !*rule; i++) {
         if (strcmp(f[i].id, s->id) != 0) continue;

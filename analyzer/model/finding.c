@@ -197,6 +197,7 @@ size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t 
                 .sampled = query_count(q, 9, "finding.sampled") != 0,
                 .oldest_ns = query_count(q, 10, "finding.oldest_ns"),
             };
+            f.tasks = rule_is_about_tasks(f.rule);
             f.noun = rule_is_about_tasks(f.rule) ? noun : "block";
             f.evidence = check_evidence(r, &f, query_text(q, 11, "finding.evidence"));
             double est_objects = query_real(q, 7, "finding.est_objects"),
@@ -224,6 +225,11 @@ size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t 
         }
         map_free(&seen);
     }
-    if (n) qsort(*out, n, sizeof **out, by_order);
+    findings_sort(*out, n);
     return n;
+}
+
+void findings_sort(struct finding *f, size_t n)
+{
+    if (n) qsort(f, n, sizeof *f, by_order);
 }

@@ -85,8 +85,7 @@ void heap_free(struct heap *h)
     *h = (struct heap){0};
 }
 
-/* A site in one number: module, function and line, so that stacks of two builds meet where the code is the same. */
-static uint64_t site_key(const struct site *s)
+uint64_t site_key(const struct site *s)
 {
     uint64_t k = seep_key_string(SEEP_KEY_INIT, s->image ? s->image->name : "");
     if (!s->function) return seep_key_u64(k, s->offset);

@@ -94,6 +94,8 @@ struct site {
     uint64_t offset;
 };
 /* The first line of the user's own code, before library frames; the leaf where there is none. */
+/* A site in one number: module, function and line, so that stacks of two builds meet where the code is the same. */
+uint64_t site_key(const struct site *s);
 struct site stack_site(struct recording *r, struct stack *s);
 /* Line j of frame f; lines of a frame without symbols count as one. */
 struct site frame_site(const struct frame *f, unsigned j);
@@ -174,9 +176,11 @@ struct finding {
     int64_t oldest_ns;
     const char *evidence;     /* JSON object, valid */
     int64_t direct, indirect; /* of seen_objects: lost by themselves, hanging from other lost blocks; 0, 0: not told */
+    bool tasks;               /* about tasks, not memory */
     bool known;               /* by the baseline or a suppression */
     const char *suppressed;   /* why, where a suppression hides it; else NULL */
 };
+void findings_sort(struct finding *f, size_t n);
 size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t n, struct finding **out);
 bool rule_is_about_tasks(const char *rule);
 const char *rule_finds(const char *rule); /* NULL: a rule this seep does not know */

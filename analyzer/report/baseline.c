@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "analyzer/report/report.h"
+
 static int by_id(const void *a, const void *b)
 {
     return strcmp(((const struct baseline_entry *)a)->id, ((const struct baseline_entry *)b)->id);
@@ -116,7 +118,7 @@ void baseline_update(struct recording *r, struct baseline *b, const struct findi
     }
     b->n = kept;
     for (size_t i = 0; i < n; i++) {
-        struct site site = f[i].stack ? stack_site(r, f[i].stack) : (struct site){0};
+        struct site site = finding_site(r, &f[i]);
         if (!f[i].known) add(b, f[i].id, f[i].rule, site_function(&r->arena, &site), "");
     }
     settle(b);

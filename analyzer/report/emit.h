@@ -68,6 +68,9 @@ const char *unit_bytes(int64_t bytes);
 const char *unit_delta_bytes(int64_t bytes);
 const char *unit_count(int64_t n); /* 1,234,567 */
 const char *unit_ns(int64_t ns);
+const char *unit_seconds(double seconds);
+/* What grows by so much a second, a unit of time that suits the span it was seen over: "1.2 MiB/h". */
+const char *unit_rate(double per_second, double span_seconds, bool count);
 const char *unit_time(int64_t unix_ns);              /* 2026-11-22 08:15:00 UTC */
 const char *unit_plural(int64_t n, const char *one); /* "1 block", "1,234 blocks" */
 

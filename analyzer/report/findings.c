@@ -27,12 +27,13 @@ static const char *proof_of(const char *rule)
 
 struct site finding_site(struct recording *r, const struct finding *f)
 {
-    return f->stack ? stack_site(r, f->stack) : (struct site){0};
+    struct stack *s = f->stack ? f->stack : f->create_stack;
+    return s ? stack_site(r, s) : (struct site){0};
 }
 
 const char *report_amount(struct recording *r, const struct finding *f)
 {
-    bool tasks = rule_is_about_tasks(f->rule);
+    bool tasks = f->tasks;
     const char *s = unit_plural(f->objects, f->noun);
     s = arena_printf(&r->arena, "%s · %s%s", s, unit_bytes(f->bytes), tasks ? " stacks" : "");
     if (f->sampled && f->bytes_error > 0)
@@ -54,8 +55,8 @@ void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct 
         }
         out->by_confidence[f[i].confidence]++;
         if (!(fail_mask & 1u << f[i].confidence)) continue;
-        int64_t *sum = rule_is_about_tasks(f[i].rule) ? &out->tasks : &out->memory_bytes;
-        int64_t add = rule_is_about_tasks(f[i].rule) ? f[i].objects : f[i].bytes;
+        int64_t *sum = f[i].tasks ? &out->tasks : &out->memory_bytes;
+        int64_t add = f[i].tasks ? f[i].objects : f[i].bytes;
         if (__builtin_add_overflow(*sum, add, sum)) *sum = INT64_MAX;
     }
 }
@@ -95,13 +96,32 @@ static int64_t evidence_int(const json_t *j, const char *key)
     return json_is_integer(v) && json_integer_value(v) > 0 ? json_integer_value(v) : 0;
 }
 
+static void growth_lines(struct emit *e, const struct finding *f, const json_t *j)
+{
+    double slope = json_number_value(json_object_get(j, "slope_per_s")),
+           limit = json_number_value(json_object_get(j, "limit_in_s"));
+    double lo = json_number_value(json_object_get(j, "slope_lo_per_s")),
+           hi = json_number_value(json_object_get(j, "slope_hi_per_s"));
+    double seconds = json_number_value(json_object_get(j, "seconds")), p = json_number_value(json_object_get(j, "p"));
+    emit_line(e, STYLE_PLAIN, "    grows    %s (95 %%: %s to %s), p = %.2g, over %s of %s",
+              unit_rate(slope, seconds, f->tasks), unit_rate(lo, seconds, f->tasks), unit_rate(hi, seconds, f->tasks),
+              p, unit_plural(evidence_int(j, "snapshots"), "snapshot"), unit_seconds(seconds));
+    if (json_object_get(j, "limit_in_s"))
+        emit_line(e, STYLE_PLAIN, "    limit    %s is reached in about %s at this rate",
+                  unit_bytes(evidence_int(j, "limit_bytes")), unit_seconds(limit));
+}
+
 /* The evidence that people ask for first; all of it is in the JSON. */
 static void evidence_lines(struct emit *e, const struct finding *f)
 {
     if (e->json) return;
     json_t *j = json_loads(f->evidence, 0, NULL);
     const char *no_proof = json_string_value(json_object_get(j, "no_proof"));
-    int64_t kept = evidence_int(j, "kept_bytes");
+    int64_t kept = evidence_int(j, "kept_bytes"), more = evidence_int(j, "created_now");
+    if (json_object_get(j, "slope_per_s")) growth_lines(e, f, j);
+    if (more)
+        emit_line(e, STYLE_PLAIN, "    grows    %s of its creation site, %s two snapshots ago",
+                  unit_plural(more, "task"), unit_count(evidence_int(j, "created_before")));
     if (no_proof) emit_line(e, STYLE_PLAIN, "    doubt    no proof: %s", no_proof);
     if (kept)
         emit_line(e, STYLE_PLAIN, "    keeps    %s in %s alive", unit_bytes(kept),
@@ -118,13 +138,13 @@ void report_finding(struct emit *e, struct recording *r, const struct finding *f
 {
     static const char *const loud[] = {"PROVEN", "LIKELY", "GROWING", "INFO"};
     if (e->json) return;
-    bool tasks = rule_is_about_tasks(f->rule);
+    bool tasks = f->tasks;
     const char *proof = f->confidence == SEEP_PROVEN ? proof_of(f->rule) : NULL, *todo = rule_todo(f->rule);
     emit_blank(e);
     emit_head(e, f->confidence == SEEP_PROVEN ? STYLE_BAD : STYLE_BOLD,
               arena_printf(&r->arena, "[%s] %s", f->id, loud[f->confidence]), "  %s   %s", f->rule,
               report_amount(r, f));
-    place_line(e, r, tasks ? "waits" : "alloc", f->stack, f->wait_reason);
+    if (f->stack || !f->create_stack) place_line(e, r, tasks ? "waits" : "alloc", f->stack, f->wait_reason);
     if (f->create_stack) place_line(e, r, "created", f->create_stack, "");
     if (proof)
         emit_line(e, STYLE_PLAIN, "    proof    %s", proof);

@@ -151,7 +151,7 @@ static void result(struct emit *e, const struct gate_result *g, const struct fin
     emit_end(e);
     flow(e, r, f);
     emit_array(e, "stacks");
-    stack(e, r, rule_is_about_tasks(f->rule) ? "where it waits" : "where it was allocated", f->stack);
+    stack(e, r, f->tasks ? "where it waits" : "where it was allocated", f->stack);
     stack(e, r, "where it was created", f->create_stack);
     emit_end(e);
     if (g->baseline) emit_str(e, "baselineState", f->known && !f->suppressed ? "unchanged" : "new");

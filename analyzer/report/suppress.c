@@ -161,7 +161,7 @@ void suppress_apply(struct recording *r, struct suppressions *all, struct findin
         all->items[k].expired = *all->items[k].until && strcmp(today ? today : "9999-99-99", all->items[k].until) > 0;
     for (size_t i = 0; i < n && all->n; i++) {
         struct trail trail = {0};
-        bool memory = !rule_is_about_tasks(f[i].rule);
+        bool memory = !f[i].tasks;
         add_stack(r, &trail, f[i].stack);
         add_stack(r, &trail, f[i].create_stack);
         for (size_t k = 0; k < all->n; k++) {

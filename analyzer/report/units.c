@@ -71,6 +71,25 @@ const char *unit_ns(int64_t ns)
     return s;
 }
 
+const char *unit_seconds(double seconds)
+{
+    return unit_ns(seconds < 9e9 ? (int64_t)(seconds * 1e9) : INT64_MAX);
+}
+
+const char *unit_rate(double per_second, double span, bool count)
+{
+    char *s = ring();
+    double by = span < 120 ? 1 : span < 7200 ? 60 : span < 48 * 3600 ? 3600 : 86400, v = per_second * by;
+    const char *per = span < 120 ? "s" : span < 7200 ? "min" : span < 48 * 3600 ? "h" : "day";
+    if (v > 9e18) v = 9e18;
+    if (v < -9e18) v = -9e18;
+    if (count)
+        snprintf(s, 64, "%.3g/%s", v, per);
+    else
+        snprintf(s, 64, "%s/%s", unit_bytes((int64_t)v), per);
+    return s;
+}
+
 const char *unit_time(int64_t unix_ns)
 {
     char *s = ring();

@@ -8,6 +8,7 @@ want=$(realpath tests/golden)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 sh tests/golden/mk_recording.inc "$work/server.seep"
+sh tests/golden/mk_series.inc "$work/series.seep"
 sum=$(md5sum <"$work/server.seep")
 cd "$work"
 export NO_COLOR=1
@@ -55,6 +56,12 @@ cat gate.xml >gate_junit.out
 cat gate.sarif >gate_sarif_json.out
 same gate_junit
 same gate_sarif_json
+check trend 0 trend series.seep
+check trend_json 0 trend --json --all series.seep
+check trend_few 0 trend --process 1234 server.seep
+check leaks_series 0 leaks series.seep
+check gate_growing 1 gate --fail-on growing series.seep
+check gate_likely 1 gate --fail-on likely --max-tasks 1 --limit 1 series.seep
 check help 0 help
 [ "$(md5sum <server.seep)" = "$sum" ] || { echo "the recording was changed"; bad=1; }
 for f in *_json.out; do

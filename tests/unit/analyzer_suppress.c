@@ -36,7 +36,12 @@ static struct stack stack = {.n = 3, .frames = at};
 static bool hides(const char *text, const char *rule, const char *today)
 {
     struct recording r = {0};
-    struct finding f = {.id = "a41f09c2", .rule = rule, .stack = &stack, .wait_reason = "", .direct = 1};
+    struct finding f = {.id = "a41f09c2",
+                        .rule = rule,
+                        .tasks = rule_is_about_tasks(rule),
+                        .stack = &stack,
+                        .wait_reason = "",
+                        .direct = 1};
     struct suppressions s = parse(text);
     assert_int_equal(e.code, 0);
     suppress_apply(&r, &s, &f, 1, today);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Does a series grow? And the series themselves: bytes in use of each allocation site, tasks of each creation site. */
+#ifndef ANALYZER_MODEL_TREND_H
+#define ANALYZER_MODEL_TREND_H
+
+#include "analyzer/model/model.h"
+
+enum { TREND_MIN = 8, TREND_POINTS = 60 };
+
+enum trend_verdict {
+    TREND_TOO_FEW, /* fewer than TREND_MIN points */
+    TREND_STEADY,  /* no rise that chance does not explain */
+    TREND_PLATEAU, /* rose and then stayed: a cache that filled, a start-up */
+    TREND_FALLS,   /* falls back by half of its range and more: a saw-tooth, load that went */
+    TREND_GROWING,
+};
+struct trend {
+    size_t n;
+    enum trend_verdict verdict;
+    double slope, lo, hi; /* Theil–Sen, with its 95 % confidence interval; units of y by units of t */
+    double p;             /* Mann–Kendall, one-sided */
+    double rise;          /* slope times the time covered */
+};
+/* t ascending. noise: standard error of one y; a rise below twice of it, or below least, is none. */
+void trend_of(const double *t, const double *y, size_t n, double noise, double least, struct trend *out);
+const char *trend_word(enum trend_verdict v);
+
+struct series {
+    struct site site;
+    uint64_t key;
+    struct stack *stack;    /* one of them */
+    bool tasks;             /* y counts tasks of a creation site, else bytes of an allocation site */
+    double *y;              /* what is in use and reachable */
+    double *lost;           /* of memory: unreachable, which is another rule's */
+    double noise;           /* standard error of the last y */
+    int64_t bytes, objects; /* at the last snapshot; of tasks: their stacks */
+    struct trend trend;
+};
+struct trends {
+    struct process *process;
+    struct snapshot **snaps;
+    double *t; /* seconds since the first */
+    size_t n;
+    struct series *series; /* those that changed at all; growing ones first, by rise */
+    size_t count;
+    bool tasks_skipped; /* more tasks in a snapshot than max_tasks */
+    double *live;       /* exact: bytes of the heap at each snapshot */
+    struct trend live_trend;
+    int64_t limit_bytes; /* of memory as recorded, 0: none */
+};
+/* The snapshots of a process up to `last` (NULL: all), at most `points` of them, evenly chosen (0: all). max_tasks: do not count tasks
+ * where a snapshot has more (0: no bound). */
+void trends_load(struct recording *r, struct process *p, const struct snapshot *last, size_t points, int64_t max_tasks,
+                 struct trends *out);
+void trends_free(struct trends *t);
+/* Seconds until `limit` is reached from `now` by slope; negative: never. */
+double trend_until(double now, double slope, double limit);
+
+/* Adds the findings that need several snapshots, growing-site and stuck-task, and sorts. */
+void findings_add_trends(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f,
+                         size_t *n);
+
+#endif
