@@ -27,6 +27,7 @@ struct co_chan *chan_new(size_t elem_size, size_t cap, unsigned flags, size_t ex
 void chan_check(const struct co_chan *c, const char *caller);
 bool chan_send_locked(struct co_chan *c, const void *elem);     /* true: done and unlocked */
 bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok); /* true: done and unlocked */
+void *ctx_timer_object(struct timer *t);                        /* ctx.c: as timer_object(), of a deadline */
 void timer_object_end(struct co_chan *c); /* ticker.c: its timer is stopped, and nobody is firing it */
 _Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason);
 

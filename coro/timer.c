@@ -9,9 +9,7 @@
  *   2. first_ns is entries[0].when_ns, 0 for an empty heap; readers without the lock use it as a hint, after which they look again.
  *   3. A sleeping coroutine's timer is added under the lock that is released after its switch.
  * Locks: the heap's, before sched.lock. Entries are address space of the agent (os_alloc), doubled when full. */
-#include "coro/runtime.h"
-
-#include "coro/include/coro.h"
+#include "coro/chan.h"
 
 struct timer_entry {
     uint64_t when_ns;
@@ -150,6 +148,7 @@ int timer_roots(seep_range_fn *fn, void *arg)
         const struct timer_heap *h = &sched.ps[i].timers;
         for (uint32_t k = 0; k < h->n; k++) {
             void *object = timer_object(h->entries[k].timer);
+            if (!object) object = ctx_timer_object(h->entries[k].timer);
             int stop = object ? fn(arg, (uintptr_t)&object, (uintptr_t)(&object + 1)) : 0;
             if (stop) return stop;
         }

@@ -161,6 +161,25 @@ void co_ticker_reset(co_ticker *t, uint64_t period_ns);
 uint64_t co_ticker_dropped(co_ticker *t);
 void co_ticker_free(co_ticker *t);
 
+/* ---- Contexts: cancellation, deadlines and values, handed down from who asks to who works. Cancelling one cancels all below it. The
+ * pointer of co_with_…() belongs to the caller: co_ctx_free() cancels and releases it, in any order of parents and children. Making one
+ * gives NULL when there is no memory. */
+typedef struct co_ctx co_ctx;
+co_ctx *co_background(void); /* never cancelled, never freed; its co_ctx_done() is NULL */
+co_ctx *co_with_cancel(co_ctx *parent);
+co_ctx *co_with_timeout(co_ctx *parent, uint64_t ns);
+co_ctx *co_with_deadline(co_ctx *parent, uint64_t mono_ns);          /* CLOCK_MONOTONIC */
+co_ctx *co_with_value(co_ctx *parent, const void *key, void *value); /* keys are compared by address */
+co_ctx *co_without_cancel(co_ctx *parent);                           /* its values only */
+void co_ctx_cancel(co_ctx *c);                          /* the first one counts; of a value context: nothing */
+void co_ctx_cancel_cause(co_ctx *c, const char *cause); /* cause: a string that outlives the context */
+void co_ctx_free(co_ctx *c);                            /* NULL is fine */
+co_chan *co_ctx_done(const co_ctx *c);                  /* closed when it is cancelled; NULL: it can't be */
+int co_ctx_err(const co_ctx *c);                        /* 0, -ECANCELED or -ETIMEDOUT */
+const char *co_ctx_cause(const co_ctx *c);              /* NULL: not cancelled */
+bool co_ctx_deadline(const co_ctx *c, uint64_t *mono_ns);
+void *co_ctx_value(const co_ctx *c, const void *key); /* of the nearest context with that key; NULL: none */
+
 /* ---- Synchronization. Zeroed memory is a valid, unused one of each. Not to be copied, nor freed while in use. Their fields are the
  * runtime's. */
 typedef struct co_waitgroup {
@@ -226,6 +245,79 @@ typedef struct co_once {
 /* [parks] Runs fn(arg) in the first call; every call returns when that one is over. A panic or co_exit() in fn counts as over. Misuse:
  * a call for the same co_once within fn. */
 void co_once_do(co_once *o, co_fn *fn, void *arg);
+
+/* ---- Slices: pointer, length, capacity, in three consecutive words, of memory that several may share. CO_SLICE(T) is a type; zeroed it
+ * is Go's nil slice. Sub-slices share the memory of what they were taken from, and keep all of it alive: clone a small part that lives long.
+ * Out of range is a panic. The macros take a pointer to the slice (any CO_SLICE) and evaluate it once. */
+#define CO_SLICE(T)      \
+    struct {             \
+        T *data;         \
+        size_t len, cap; \
+    }
+typedef struct {
+    void *data;
+    size_t len, cap;
+} __attribute__((may_alias)) co_slice; /* what the functions see of each */
+bool co_slice_make(co_slice *s, size_t elem_bytes, size_t len, size_t cap, unsigned flags); /* flags: CO_NOSCAN */
+bool co_slice_append(co_slice *s, size_t elem_bytes, const void *elems, size_t n);
+bool co_slice_grow(co_slice *s, size_t elem_bytes, size_t n); /* room for n more */
+void co_slice_sub(co_slice *to, const co_slice *s, size_t elem_bytes, size_t lo, size_t hi, size_t max);
+bool co_slice_clone(co_slice *to, const co_slice *s, size_t elem_bytes);
+void co_slice_check(size_t index, size_t len); /* panics unless index < len */
+void co_slice_free(co_slice *s);               /* of one that begins where its memory does; it is empty then */
+
+#define co_make_slice(s, n, room) \
+    co_slice_make((co_slice *)(s), sizeof *(s)->data, (n), (room), 0) /* zeroed; false: no memory */
+#define co_append_n(s, elems, n) \
+    co_slice_append((co_slice *)(s), sizeof *(s)->data, (1 ? (elems) : (s)->data), (n)) /* n elements; may move */
+#define co_append(s, value)                                                 \
+    (__extension__({                                                        \
+        __typeof__(s) co_s_ = (s);                                          \
+        __typeof__(*co_s_->data) co_v_ = (value);                           \
+        co_slice_append((co_slice *)co_s_, sizeof *co_s_->data, &co_v_, 1); \
+    }))
+#define co_at(s, i)                        \
+    (*__extension__({                      \
+        __typeof__(s) co_s_ = (s);         \
+        size_t co_i_ = (i);                \
+        co_slice_check(co_i_, co_s_->len); \
+        co_s_->data + co_i_;               \
+    }))
+/* Elements lo … hi - 1, with the rest of the capacity; co_cut: with that of hi - lo, so that an append moves it away. */
+#define co_sub(s, lo, hi) co_sub_(s, lo, hi, SIZE_MAX)
+#define co_cut(s, lo, hi) co_sub_(s, lo, hi, co_hi_)
+#define co_sub_(s, lo, hi, max)                                                                         \
+    (__extension__({                                                                                    \
+        __typeof__(s) co_s_ = (s);                                                                      \
+        __typeof__(*co_s_) co_to_;                                                                      \
+        size_t co_hi_ = (hi);                                                                           \
+        co_slice_sub((co_slice *)&co_to_, (co_slice *)co_s_, sizeof *co_s_->data, (lo), co_hi_, (max)); \
+        co_to_;                                                                                         \
+    }))
+#define co_clone(s)                                                                  \
+    (__extension__({                                                                 \
+        __typeof__(s) co_s_ = (s);                                                   \
+        __typeof__(*co_s_) co_to_;                                                   \
+        co_slice_clone((co_slice *)&co_to_, (co_slice *)co_s_, sizeof *co_s_->data); \
+        co_to_;                                                                      \
+    })) /* its data is NULL when there is no memory */
+
+/* ---- Strings: pointer and length; not terminated, never changed. Sub-strings share. */
+typedef struct co_str {
+    const char *data;
+    size_t len;
+} co_str;
+co_str co_str_of(const char *text);                /* of a C string, shared */
+co_str co_str_sub(co_str s, size_t lo, size_t hi); /* out of range: panic */
+bool co_str_eq(co_str a, co_str b);
+int co_str_cmp(co_str a, co_str b);        /* <0, 0, >0, byte by byte */
+size_t co_str_find(co_str s, co_str part); /* index, or SIZE_MAX */
+bool co_str_split(co_str s, co_str sep, co_str *before,
+                  co_str *after); /* at the first sep; false: none, all is before */
+/* New memory, to be given back by free(); data is NULL when there is none. */
+co_str co_str_clone(co_str s);
+co_str co_str_cat(co_str a, co_str b);
+char *co_str_c(co_str s); /* terminated */
 
 /* ---- I/O that parks the coroutine and not the thread. As read, write, accept4(…, SOCK_NONBLOCK | SOCK_CLOEXEC) and connect, but a
  * write to a socket that nobody reads gives EPIPE and no signal, and

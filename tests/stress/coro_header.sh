@@ -26,6 +26,10 @@ static void thrower(void *arg)
 int main()
 {
     bool caught = false;
+    CO_SLICE(int) numbers = {};
+    co_append(&numbers, 4);
+    auto part = co_sub(&numbers, 0, 1);
+    if (co_at(&part, 0) != 4) return 7;
     co_wg_add(&wg, 1);
     co_go(thrower, &caught);
     co_wg_wait(&wg);
