@@ -180,6 +180,94 @@ static void what_they_keep(void **state)
     free(block);
 }
 
+/* Word k of task i's stack. */
+static uintptr_t slot_of(unsigned i, unsigned k)
+{
+    return task[i].sp + 8 * k;
+}
+
+static void objects_on_stacks(void **state)
+{
+    (void)state;
+    n = 0;
+    add(SEEP_WAIT_MUTEX); /* on its own stack, and nobody points there */
+    waits[0].object = slot_of(0, 2);
+    add(SEEP_WAIT_WAITGROUP); /* on the stack of a live task */
+    add(SEEP_WAIT_SLEEP);
+    waits[1].object = slot_of(2, 3);
+    add(SEEP_WAIT_COND); /* on the stack of the stuck one */
+    waits[3].object = slot_of(0, 5);
+    assert_int_equal(in_child(judge, (char[]){"xLLx"}), 0);
+    stack[2][6] = slot_of(0, 4); /* a live task points into the first one's frames: it may wake it, and so the last */
+    assert_int_equal(in_child(judge, (char[]){"LLLL"}), 0);
+    stack[2][6] = task[0].sp - 64; /* into the dead part of its stack: that means nothing */
+    assert_int_equal(in_child(judge, (char[]){"xLLx"}), 0);
+}
+
+static void what_a_stack_lends(void **state)
+{
+    (void)state;
+    n = 0;
+    add(SEEP_WAIT_CHAN_RECV); /* its channel stands in a struct in its frame */
+    stack[0][3] = (uintptr_t)objects[0];
+    void **box = calloc(1, 64);
+    add(SEEP_WAIT_SLEEP);
+    stack[1][0] = (uintptr_t)box;
+    box[2] = (void *)slot_of(0, 2); /* a live task knows the struct */
+    assert_int_equal(in_child(judge, (char[]){"LL"}), 0);
+    box[2] = NULL;
+    assert_int_equal(in_child(judge, (char[]){"xL"}), 0);
+    free(box);
+}
+
+static int judge_ring(void *arg)
+{
+    EXPECT(judge(arg) == 0);
+    const struct finding *f = (const struct finding *)j.findings.items;
+    EXPECT(j.findings.n == 2);
+    EXPECT(f[0].rule == SEEP_RULE_DEADLOCK_CYCLE && f[0].objects == 2);
+    EXPECT(strncmp(f[0].evidence, "{\"cycle\":[1,2]", 14) == 0);
+    EXPECT(f[1].rule == SEEP_RULE_STUCK_LOCK && f[1].objects == 1); /* behind the ring */
+    return 0;
+}
+
+static void rings_of_owners(void **state)
+{
+    (void)state;
+    static char global_a[64], global_b[64];
+    n = 0;
+    add(SEEP_WAIT_MUTEX)->nwaits = 1;
+    waits[0] = (struct seep_wait){.object = (uintptr_t)global_a, .kind = SEEP_OBJ_MUTEX, .owner_task = 2};
+    add(SEEP_WAIT_RWMUTEX_W);
+    waits[1] = (struct seep_wait){.object = (uintptr_t)global_b, .kind = SEEP_OBJ_RWMUTEX, .owner_task = 1};
+    add(SEEP_WAIT_MUTEX);
+    waits[2] = waits[0];
+    waits[2].owner_task = 1;
+    add(SEEP_WAIT_MUTEX); /* its owner sleeps */
+    waits[3] = (struct seep_wait){.object = (uintptr_t)global_a, .kind = SEEP_OBJ_MUTEX, .owner_task = 5};
+    add(SEEP_WAIT_SLEEP);
+    assert_int_equal(in_child(judge_ring, (char[]){"xxxLL"}), 0);
+    waits[1].owner_task = 2; /* the second one waits for itself */
+    assert_int_equal(in_child(judge, (char[]){"xxxLL"}), 0);
+    task[1].wakeable = true; /* the ring is broken */
+    assert_int_equal(in_child(judge, (char[]){"LLLLL"}), 0);
+}
+
+static void a_proof_is_kept(void **state)
+{
+    (void)state;
+    n = 0;
+    judge_sticky_prepare();
+    add(SEEP_WAIT_CHAN_RECV)->id = 1001;
+    task[0].schedules = 7;
+    add(SEEP_WAIT_SLEEP);
+    assert_int_equal(in_child(judge, (char[]){"xL"}), 0);
+    stack[1][0] = (uintptr_t)objects[0]; /* a stale word, it must be */
+    assert_int_equal(in_child(judge, (char[]){"xL"}), 0);
+    task[0].schedules = 8; /* it has run: another wait */
+    assert_int_equal(in_child(judge, (char[]){"LL"}), 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -197,6 +285,10 @@ int main(void)
         cmocka_unit_test(a_ring_of_waiters_is_leaked),
         cmocka_unit_test(nil_and_static_and_select),
         cmocka_unit_test(what_they_keep),
+        cmocka_unit_test(objects_on_stacks),
+        cmocka_unit_test(what_a_stack_lends),
+        cmocka_unit_test(rings_of_owners),
+        cmocka_unit_test(a_proof_is_kept),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
