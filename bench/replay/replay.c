@@ -41,7 +41,8 @@ struct program {
 static struct program program[MAX_THREADS];
 static unsigned nthreads;
 static _Atomic(unsigned char *) *value; /* NULL: not produced yet, or consumed */
-static int32_t nvalues;
+static int32_t nvalues, *left; /* left: what the program never freed */
+static size_t nleft;
 static size_t own_bytes, page_stride = PAGE;
 
 static _Noreturn void die(const char *what, const char *path)
@@ -127,6 +128,11 @@ static size_t load(const char *path)
     for (uint32_t i = 0; i < nobjects; i++) current[i] = NONE;
     nvalues = 0;
     for_records(path, fill);
+    for (uint32_t i = 0; i < nobjects; i++) nleft += current[i] != NONE;
+    left = own(nleft * sizeof *left);
+    nleft = 0;
+    for (uint32_t i = 0; i < nobjects; i++)
+        if (current[i] != NONE) left[nleft++] = current[i];
     munmap(current, nobjects * sizeof *current);
     return n;
 }
@@ -180,11 +186,9 @@ static void pass(void)
         if (pthread_create(&t[i], NULL, play, &program[i]) != 0) die("no thread", "replay");
     play(&program[0]);
     for (unsigned i = 1; i < nthreads; i++) pthread_join(t[i], NULL);
-    for (int32_t i = 0; i < nvalues; i++) {
-        unsigned char *left = atomic_load_explicit(&value[i], memory_order_relaxed);
-        if (!left) continue;
-        free(left);
-        atomic_store_explicit(&value[i], NULL, memory_order_relaxed);
+    for (size_t i = 0; i < nleft; i++) {
+        free(atomic_load_explicit(&value[left[i]], memory_order_relaxed));
+        atomic_store_explicit(&value[left[i]], NULL, memory_order_relaxed);
     }
 }
 
