@@ -41,7 +41,7 @@ struct program {
 static struct program program[MAX_THREADS];
 static unsigned nthreads;
 static _Atomic(unsigned char *) *value; /* NULL: not produced yet, or consumed */
-static int32_t nvalues, *left; /* left: what the program never freed */
+static int32_t nvalues, *left;          /* left: what the program never freed */
 static size_t nleft;
 static size_t own_bytes, page_stride = PAGE;
 
