@@ -5,7 +5,7 @@
  *     large huge     4 slots of 5 to 25 MiB */
 #include "bench/alloc/load.h"
 
-enum { SLOTS = 40, STEPS = 110000, HUGE_SLOTS = 4, HUGE_STEPS = 700, PAGE = 4096 };
+enum { SLOTS = 40, STEPS = 110000, HUGE_SLOTS = 4, HUGE_STEPS = 800, PAGE = 4096 };
 
 static void touch(unsigned char *p, size_t size)
 {

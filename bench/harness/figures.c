@@ -75,7 +75,7 @@ static double paired(int l, int m, int w, int ref)
     return median(v, load[l].rounds);
 }
 
-static double over_loads(const struct bar *b, int m, int w)
+static double over_loads(struct bar *b, int m, int w)
 {
     double sum = 0, most = 0;
     int n = 0;
@@ -85,7 +85,10 @@ static double over_loads(const struct bar *b, int m, int w)
                                                            : median_of(l, w, m) / reference(l, m, b->reference);
         if (isnan(ratio)) return NAN;
         sum += log(ratio);
-        if (ratio > most) most = ratio;
+        if (ratio > most) {
+            most = ratio;
+            if (strcmp(b->aggregate, "max") == 0) b->where = load[l].name;
+        }
         n++;
     }
     return strcmp(b->aggregate, "max") == 0 ? most : exp(sum / n);

@@ -23,6 +23,7 @@ struct load {
 };
 struct bar {
     char *aggregate, *metric, *who, *reference, *unit, *name;
+    const char *where; /* the load of a max */
     double limit, value;
     bool higher, holds;
 };

@@ -95,7 +95,7 @@ static void print_noise(void)
     if (n) printf("\nnoise: a sample's wall time lies within ±%.0f %% of its median, on average\n", 100 * sum / n);
 }
 
-void print_tables(void)
+static void print_loads(void)
 {
     print_table(WALL, "wall, s", 1);
     print_table(CPU, "cpu, s", 1);
@@ -103,12 +103,19 @@ void print_tables(void)
     print_ratios(WALL, "wall / best");
     print_ratios(CPU, "cpu / best");
     print_ratios(RSS, "rss / best");
+}
+
+void print_tables(void)
+{
+    bool any = false;
+    for (int l = 0; l < nload; l++) any |= !load[l].is_probe;
+    if (any) print_loads();
     print_probes();
     print_noise();
     printf("\n");
     for (const struct bar *b = bar; b < bar + nbar; b++)
-        printf("%s  %-66s %9.3f %s  (%s %g)\n", b->holds ? "holds " : "MISSES", b->name, b->value, b->unit,
-               b->higher ? "at least" : "limit", b->limit);
+        printf("%s  %-66s %9.3f %s  (%s %g)%s%s\n", b->holds ? "holds " : "MISSES", b->name, b->value, b->unit,
+               b->higher ? "at least" : "limit", b->limit, b->where ? "  " : "", b->where ? b->where : "");
 }
 
 static void put_string(FILE *f, const char *s)
