@@ -2,8 +2,7 @@
  *
  * Encoding profile.proto (github.com/google/pprof, proto/profile.proto; field numbers below are its own).
  *
- * One sample for each row of (stack, size), so that every value is the integer that `seep top` sums: totals agree to the
- * byte. Inlined calls are lines of one location, innermost first. Addresses lie inside the call (return address - 1) and inside
+ * Inlined calls are lines of one location, innermost first. Addresses lie inside the call (return address - 1) and inside
  * the mapping of the first process that had the image. Mappings say that symbols are there already, so pprof
  * does not look for them again. */
 #include "analyzer/export/pprof.h"
@@ -37,7 +36,7 @@ struct mapping {
 };
 
 struct encoder {
-    const struct pprof_input *in;
+    const struct samples *in;
     struct buf *out;
     struct buf strings; /* encoded string table */
     uint64_t nstrings, nlocations, nfunctions;
@@ -172,30 +171,25 @@ static uint64_t location_id(struct encoder *e, struct frame *frame)
 
 static void samples(struct encoder *e)
 {
-    const struct heap *h = e->in->heap;
     uint64_t *ids = NULL;
-    uint64_t bytes_key = string_id(e, "bytes");
     size_t cap = 0;
-    for (size_t i = 0; i < h->n; i++) {
-        const struct heap_row *row = &h->rows[i];
-        const int order[] = {FIG_ALLOC, FIG_INUSE, FIG_UNREACHABLE};
-        uint64_t values[6];
-        bool any = false;
-        for (int k = 0; k < 3; k++) {
-            values[2 * k] = (uint64_t)row->fig[order[k]].objects;
-            values[2 * k + 1] = (uint64_t)row->fig[order[k]].bytes;
-        }
-        for (int k = 0; k < 6; k++) any = any || values[k];
-        if (!any) continue;
-        if (row->stack->n > cap) ids = xrealloc(ids, cap = row->stack->n, sizeof *ids);
-        for (unsigned j = 0; j < row->stack->n; j++) ids[j] = location_id(e, row->stack->frames[j]);
+    for (size_t i = 0; i < e->in->n; i++) {
+        const struct sample *x = &e->in->list[i];
+        uint64_t values[MAX_TYPES];
+        for (unsigned k = 0; k < e->in->ntypes; k++) values[k] = (uint64_t)x->values[k];
+        if (x->stack->n > cap) ids = xrealloc(ids, cap = x->stack->n, sizeof *ids);
+        for (unsigned j = 0; j < x->stack->n; j++) ids[j] = location_id(e, x->stack->frames[j]);
         struct buf m = {0}, label = {0};
-        proto_packed(&m, 1, ids, row->stack->n);
-        proto_packed(&m, 2, values, 6);
-        proto_uint(&label, 1, bytes_key);
-        proto_int(&label, 3, row->size_bytes);
-        proto_uint(&label, 4, bytes_key);
-        proto_message(&m, 3, &label);
+        proto_packed(&m, 1, ids, x->stack->n);
+        proto_packed(&m, 2, values, e->in->ntypes);
+        for (unsigned k = 0; k < x->nlabels; k++) {
+            const struct label *l = &x->labels[k];
+            proto_uint(&label, 1, string_id(e, l->key));
+            proto_uint(&label, 2, string_id(e, l->text));
+            proto_int(&label, 3, l->text ? 0 : l->number);
+            proto_uint(&label, 4, string_id(e, l->unit));
+            proto_message(&m, 3, &label);
+        }
         proto_message(e->out, P_SAMPLE, &m);
         buf_free(&m);
         buf_free(&label);
@@ -237,14 +231,11 @@ static void main_first(struct encoder *e)
     for (size_t i = 0; i < e->nmappings; i++) e->mappings[i].id = i + 1;
 }
 
-void pprof_encode(const struct pprof_input *in, struct buf *out)
+void pprof_encode(const struct samples *in, const char *comment, struct buf *out)
 {
-    static const char *const types[][2] = {{"alloc_objects", "count"},       {"alloc_space", "bytes"},
-                                           {"inuse_objects", "count"},       {"inuse_space", "bytes"},
-                                           {"unreachable_objects", "count"}, {"unreachable_space", "bytes"}};
     struct encoder e = {.in = in, .out = out, .nstrings = 1};
     proto_bytes(&e.strings, P_STRINGS, "", 0);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) value_type(&e, P_SAMPLE_TYPE, types[i][0], types[i][1]);
+    for (unsigned i = 0; i < in->ntypes; i++) value_type(&e, P_SAMPLE_TYPE, in->types[i].name, in->types[i].unit);
     load_mappings(&e);
     main_first(&e);
     samples(&e);
@@ -259,11 +250,11 @@ void pprof_encode(const struct pprof_input *in, struct buf *out)
     }
     proto_int(out, P_TIME, time);
     if (time > start) proto_int(out, P_DURATION, time - start);
-    value_type(&e, P_PERIOD_TYPE, "space", "bytes");
-    proto_int(out, P_PERIOD, rate);
-    uint64_t comment = string_id(&e, in->comment);
-    if (comment) proto_packed(out, P_COMMENT, &comment, 1);
-    proto_uint(out, P_DEFAULT_TYPE, string_id(&e, "inuse_space"));
+    if (in->period) value_type(&e, P_PERIOD_TYPE, in->period, "bytes");
+    if (in->period) proto_int(out, P_PERIOD, rate);
+    uint64_t note = string_id(&e, comment);
+    if (note) proto_packed(out, P_COMMENT, &note, 1);
+    proto_uint(out, P_DEFAULT_TYPE, string_id(&e, in->types[in->preferred].name));
     buf_add(out, e.strings.data, e.strings.len);
 
     buf_free(&e.strings);

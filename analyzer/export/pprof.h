@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * pprof profiles (profile.proto): the heap of the chosen snapshots, or its difference to a base. */
+ * pprof profiles (profile.proto): of the heap, of its difference to a base, or of tasks, as Go has them of goroutines. */
 #ifndef ANALYZER_EXPORT_PPROF_H
 #define ANALYZER_EXPORT_PPROF_H
 
-#include "analyzer/model/model.h"
+#include "analyzer/export/samples.h"
 
-struct pprof_input {
-    struct recording *r;
-    const struct heap *heap;
-    struct snapshot *const *snaps;
-    size_t nsnaps;
-    const char *comment; /* NULL: none */
-};
-/* The uncompressed profile. */
-void pprof_encode(const struct pprof_input *in, struct buf *out);
+/* The uncompressed profile. comment: NULL: none. */
+void pprof_encode(const struct samples *in, const char *comment, struct buf *out);
 /* gzip, as pprof files are. 0, or -1 when zlib fails. */
 int gzip_compress(const struct buf *in, struct buf *out);
 

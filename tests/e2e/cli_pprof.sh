@@ -34,8 +34,24 @@ go tool pprof -unit=B -top -sample_index=inuse_space all.pb.gz >top.txt 2>&1 || 
 grep -q "$(ours r.seep)B total" top.txt || fail "total of pprof -top: $(cat top.txt)"
 go tool pprof -unit=B -top -sample_index=inuse_space -diff_base warm.pb.gz last.pb.gz >diff.txt 2>&1 || fail "-diff_base: $(cat diff.txt)"
 go tool pprof -top all.pb.gz 2>/dev/null | grep -q 'Type: inuse_space' || fail "inuse_space is not the default"
-go tool pprof -traces -sample_index=alloc_space all.pb.gz >/dev/null 2>&1 || fail "-traces"
-go tool pprof -tags -sample_index=inuse_space all.pb.gz 2>/dev/null | grep -q bytes || fail "no size tags"
+want=$(ours r.seep)
+pprof() { go tool pprof -unit=B -sample_index=inuse_space "$@" all.pb.gz 2>/dev/null; }
+pprof -tree >tree.txt
+grep -q "accounting for ${want}B, 100% of ${want}B total" tree.txt || fail "-tree: $(cat tree.txt)"
+a=$(awk '$1 ~ /^[0-9]+B?$/ && $2 ~ /%$/ && $3 ~ /%$/ { sub("B", "", $1); sum += $1 } END { printf "%d", sum }' tree.txt)
+[ "$a" = "$want" ] || fail "-tree: flat sums up to $a, not $want"
+a=$(pprof -traces | awk '/^ *[0-9]+B / { sub("B", "", $1); sum += $1 } END { printf "%d", sum }')
+[ "$a" = "$want" ] || fail "-traces: $a, not $want"
+a=$(pprof -tags | sed -n 's/^ *bytes: Total \([0-9]*\).*/\1/p')
+[ "$a" = "$want" ] || fail "-tags: $a, not $want"
+pprof -peek 'libjob' | grep -q '| *\[libjob.so.2.1\]' || fail "-peek"
+# Tasks, as Go has them of goroutines.
+"$seep" export --pprof --tasks -o tasks.pb.gz r.seep
+n=$("$seep" tasks --json r.seep | sed -n 's/^      "tasks": \([0-9]*\),/\1/p' | awk '{ sum += $1 } END { print sum }')
+[ "$n" = 4 ] && [ "$(total tasks.pb.gz 1)" = "$n" ] || fail "tasks: pprof $(total tasks.pb.gz 1), seep $n"
+go tool pprof -tags tasks.pb.gz >tags.txt 2>/dev/null
+grep -q 'chan send' tags.txt && grep -q 'leaked' tags.txt || fail "no labels of tasks: $(cat tags.txt)"
+go tool pprof -top -tagfocus=verdict=leaked tasks.pb.gz 2>/dev/null | grep -q 'Showing nodes accounting for 2,' || fail "-tagfocus"
 go tool pprof -raw all.pb.gz 2>/dev/null | grep -q 'aa00000000000000000000000000000000000001' || fail "no build id"
 rc=0; "$seep" export --pprof -o all.pb.gz r.seep 2>/dev/null || rc=$?
 [ $rc = 4 ] || fail "an existing profile was replaced"
