@@ -183,6 +183,7 @@ static void run(const struct snapshot_job *job)
     account_read(&a, process_start()->pid, job); /* first: the program runs on and its figures with it */
     uint64_t t0 = os_mono_ns();
     mark_collect(&m);
+    cover_init(&m);
     judge_collect(&m, job, &j);
     roots_mark(&m, job, &roots);
     j.no_proofs_why = job->nmissed       ? "a thread did not stop, its registers are unknown"
@@ -193,6 +194,7 @@ static void run(const struct snapshot_job *job)
     judge_tasks(&m, job, &j);
     uint64_t t1 = os_mono_ns();
     judge_heap(&m, job, &j);
+    cover_judge(&m, job, &j);
     uint64_t t2 = os_mono_ns();
     struct snapshot_times times = {t1 - t0, t2 - (job->mono_ns ? job->mono_ns : begin)};
     job->result->duration_ns = times.duration_ns;

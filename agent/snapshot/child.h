@@ -61,7 +61,8 @@ struct span_rec {
 /* What the inner loop needs of a span stands in the entry of each of its pages, and in a small table of shapes that
  * stays in the first-level cache: kind << 48 | page within the span << 32 | first mark word; 0: no span. */
 struct span_kind {
-    uint32_t elem, magic, nelems, noscan;
+    uint32_t elem, magic, nelems;
+    uint16_t noscan, covered; /* covered: references to its objects are noted by cover.c */
 };
 enum { SPAN_KINDS = 1024, SPAN_KIND_LARGE = 1 };
 
@@ -83,6 +84,13 @@ struct mark_range {
 };
 
 enum { MARK_QUEUE = 64 };
+
+/* Where words that are marked from stand. */
+struct origin {
+    enum origin_kind { FROM_MEMORY, FROM_STACK, FROM_REGISTER, FROM_TASK, FROM_KERNEL } kind;
+    uint64_t id;     /* of a stack or register: the thread; of FROM_TASK: index of the task */
+    uintptr_t delta; /* they stand at their address in the program plus this */
+};
 
 struct marker {
     uintptr_t heap_lo; /* aligned to 64 MiB */
@@ -119,6 +127,11 @@ struct marker {
         size_t len;
     } stacks[2];
     void (*stack_word)(void *arg, uintptr_t p);
+    struct cover *cover; /* not NULL: what references to large objects cover is noted */
+    /* Not NULL: mark_words() and what uses it mark nothing but tell what they are given. */
+    void (*visit)(void *arg, const uintptr_t *lo, const uintptr_t *hi, const struct origin *from);
+    void *visit_arg;
+    struct origin origin; /* of what mark_words() is given */
 };
 
 static inline size_t span_elem(const struct span_rec *s)
@@ -206,7 +219,7 @@ struct finding {
     double est_objects, est_bytes;
     bool sampled;
     uint64_t oldest_ns;
-    char evidence[240];
+    char evidence[2048];
 };
 struct bucket_verdict { /* per bucket id: sampled objects in use */
     uint64_t unreachable, unreachable_bytes, interior, interior_bytes, direct;
@@ -256,6 +269,19 @@ void judge_remember(struct judgement *j, const struct snapshot_job *job); /* set
 void judge_groups(struct marker *m, const struct snapshot_job *job, struct judgement *j,
                   void (*scan)(const struct task_rec *t, const struct snapshot_job *job));
 void judge_unwind(const struct snapshot_job *job, struct judgement *j); /* fills task_rec.stack */
+
+/* ---- cover.c: how much of a large object the references to it cover */
+enum { COVER_MIN_BYTES = 5461 }; /* smaller ones can't waste what counts */
+void cover_init(struct marker *m);
+/* The word at w, one of [w, end), points into object o. */
+void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const uintptr_t *end);
+void cover_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j); /* after judge_heap() */
+
+/* ---- path.c: from a root to an object. Appends a JSON array to buf; false when none was found in time. */
+bool path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct object_ref target,
+               uint64_t deadline_ns, char *buf, size_t size);
+void judge_visit_tasks(const struct snapshot_job *job); /* in visit mode: every stack of a task that is no thread */
+uint32_t object_site(struct marker *m, struct object_ref o); /* stack id of a sampled object's allocation, or 0 */
 
 /* ---- account.c */
 struct rss_row {

@@ -257,6 +257,17 @@ static void scan_task(const struct task_rec *t, const struct snapshot_job *job)
     }
 }
 
+void judge_visit_tasks(const struct snapshot_job *job)
+{
+    for (size_t i = 0; i < J.tasks.n; i++) {
+        const struct task_rec *t = &tasks()[i];
+        if (t->is_thread && !t->blocked) continue; /* roots.c has it */
+        J.m->origin = (struct origin){.kind = FROM_TASK, .id = i, .delta = t->image ? (uintptr_t)t->image - t->sp : 0};
+        scan_task(t, job);
+    }
+    J.m->origin = (struct origin){0};
+}
+
 enum { ON_STACK = UINT32_MAX }; /* a span id for keys of stacks */
 
 static uint64_t key_of(struct object_ref o)

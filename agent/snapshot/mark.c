@@ -69,7 +69,7 @@ static void free_bits(struct marker *m, uint32_t span)
 
 static uint64_t kind_of(struct marker *m, const struct span_rec *r)
 {
-    struct span_kind k = {r->elem, r->magic, r->nelems, r->noscan};
+    struct span_kind k = {r->elem, r->magic, r->nelems, r->noscan != 0, r->elem >= COVER_MIN_BYTES};
     if (!r->elem) return SPAN_KIND_LARGE;
     for (uint32_t i = SPAN_KIND_LARGE + 1; i < m->nkinds; i++)
         if (memcmp(&m->kinds[i], &k, sizeof k) == 0) return i;
@@ -225,7 +225,9 @@ static inline __attribute__((always_inline)) void leave_queue(struct marker *m, 
     if (!k->noscan) push_range(m, base, base + k->elem);
 }
 
-static inline __attribute__((always_inline)) void found(struct marker *m, uintptr_t p, bool watch)
+/* end: of the words that stand around w. */
+static inline __attribute__((always_inline)) void found(struct marker *m, const uintptr_t *w, const uintptr_t *end,
+                                                        uintptr_t p, bool watch)
 {
     uintptr_t off = p - m->heap_lo;
     uint64_t e = page_entry(m, off);
@@ -234,9 +236,10 @@ static inline __attribute__((always_inline)) void found(struct marker *m, uintpt
     uint32_t kind = (uint32_t)(e >> 48);
     if (__builtin_expect(kind <= SPAN_KIND_LARGE, 0)) {
         struct object_ref o;
-        if (kind && mark_resolve(m, p, &o))
+        if (kind && mark_resolve(m, p, &o)) {
+            if (m->cover) cover_note(m, o, w, end);
             mark_object(m, o, p != object_base(m, o), watch);
-        else if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0)
+        } else if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0)
             mark_before(m, p, watch);
         return;
     }
@@ -246,6 +249,10 @@ static inline __attribute__((always_inline)) void found(struct marker *m, uintpt
     if (__builtin_expect(i >= k->nelems, 0)) {
         if (in == start) mark_before(m, p, watch);
         return;
+    }
+    if (__builtin_expect(k->covered, 0) && m->cover) {
+        struct object_ref o;
+        if (mark_resolve(m, p, &o)) cover_note(m, o, w, end);
     }
     uint32_t word = (uint32_t)e + (i >> 6);
     __builtin_prefetch(&m->words[word], 1);
@@ -269,7 +276,7 @@ static inline __attribute__((always_inline)) void scan(struct marker *m, const u
     for (; w < end; w++) {
         uintptr_t p = *w;
         /* <=: one past the last block of the heap */
-        if (__builtin_expect(p - lo <= len, 0) && p - self_lo >= self_size) found(m, p, watch);
+        if (__builtin_expect(p - lo <= len, 0) && p - self_lo >= self_size) found(m, w, end, p, watch);
         if (watch && (p - m->stacks[0].lo < m->stacks[0].len || p - m->stacks[1].lo < m->stacks[1].len) &&
             p - self_lo >= self_size)
             m->stack_word(m->hit_arg, p);
@@ -303,7 +310,9 @@ void mark_words_but(struct marker *m, const void *lo, const void *hi, uintptr_t 
 {
     const uintptr_t *a = (const uintptr_t *)(((uintptr_t)lo + 7) & ~(uintptr_t)7);
     const uintptr_t *b = (const uintptr_t *)((uintptr_t)hi & ~(uintptr_t)7);
-    if (m->watch)
+    if (m->visit)
+        m->visit(m->visit_arg, a, b, &m->origin);
+    else if (m->watch)
         scan(m, a, b, self_lo, self_hi - self_lo, true);
     else
         scan(m, a, b, self_lo, self_hi - self_lo, false);

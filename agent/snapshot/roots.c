@@ -30,8 +30,8 @@
 #define PM_FILE          (1ull << 61) /* a page of a file, or of shared memory */
 #define PM_GUARD         (1ull << 58) /* Linux >= 6.15 */
 #define RED_ZONE         128
-#define ENTRIES      8192
-#define GENERAL_REGS 16
+#define ENTRIES          8192
+#define GENERAL_REGS     16
 #define HIDDEN_MAX       (1ull << 30) /* PROT_NONE mappings over this are reservations */
 #define TLS_BELOW_TP     4096         /* static TLS of libc below the thread pointer, generously */
 #define DESCRIPTOR_BYTES 2304         /* glibc's struct pthread */
@@ -81,7 +81,9 @@ static void scan_copied(uintptr_t lo, uintptr_t hi)
             continue;
         }
         R.stats->bytes += (size_t)got;
+        R.m->origin.delta = (uintptr_t)R.copy - lo;
         mark_words_but(R.m, R.copy, R.copy + got, R.self_lo, R.self_hi);
+        R.m->origin.delta = 0;
         lo += (size_t)got;
     }
 }
@@ -284,14 +286,22 @@ static void waiting_thread(const struct stopped_thread *t)
     roots_mark_range_but(t->tls, t->tls + DESCRIPTOR_BYTES, t->stack_lo, t->stack_hi);
 }
 
+static void from(enum origin_kind kind, uint64_t id)
+{
+    R.m->origin.kind = kind;
+    R.m->origin.id = id;
+}
+
 void roots_mark_thread(const struct stopped_thread *t)
 {
+    from(FROM_REGISTER, (uint64_t)t->tid);
     unsigned nregs = live_regs(t);
     for (unsigned i = 0; i < nregs; i++) mark_value(R.m, t->all_regs[i]);
     const uintptr_t regs[] = {t->regs.sp,  t->regs.fp,  t->regs.rbx, t->regs.r12,
                               t->regs.r13, t->regs.r14, t->regs.r15, t->start_arg};
     for (unsigned i = 0; i < sizeof regs / sizeof *regs; i++) mark_value(R.m, regs[i]);
     mark_dtv(t->tls);
+    from(FROM_STACK, (uint64_t)t->tid);
     if (t->stack_lo >= t->stack_hi) return; /* its mapping is scanned whole */
     uintptr_t sp = t->regs.sp, lo = t->stack_lo;
     if (inside(sp, lo, t->stack_hi)) {
@@ -414,16 +424,20 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
     memset(stats, 0, sizeof *stats);
     R.m = m;
     R.stats = stats;
-    R.page = os_page_size();
-    R.entries = scratch_alloc(ENTRIES * 8);
-    R.in_core = scratch_alloc(ENTRIES);
-    R.copy = scratch_alloc(65536);
-    R.pagemap = raw_open("/proc/self/pagemap", O_RDONLY, 0);
-    R.mem = raw_open("/proc/self/mem", O_RDONLY, 0);
+    R.out = (struct child_vec){0};
+    if (!R.page) {
+        R.page = os_page_size();
+        R.entries = scratch_alloc(ENTRIES * 8);
+        R.in_core = scratch_alloc(ENTRIES);
+        R.copy = scratch_alloc(65536);
+        R.pagemap = raw_open("/proc/self/pagemap", O_RDONLY, 0);
+        R.mem = raw_open("/proc/self/mem", O_RDONLY, 0);
+    }
     size_t len;
     char *maps = child_read_file("/proc/self/maps", &len);
     leave_out_agent();
     for (unsigned i = 0; i < job->nthreads; i++) one_thread(&job->threads[i]);
+    from(FROM_MEMORY, 0);
     quiet_threads(job);
     for (unsigned i = 0; i < provider_count(); i++) {
         const struct seep_task_provider *p = provider_get(i);
@@ -442,6 +456,8 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
         incomplete("/proc/self/maps could not be read");
         modules_data(scan_module, NULL);
     }
+    from(FROM_KERNEL, 0);
     roots_kernel_mark(m);
+    from(FROM_MEMORY, 0);
     mark_drain(m); /* the files stay open for roots_mark_range() */
 }
