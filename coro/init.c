@@ -110,6 +110,7 @@ static COLD void runtime_init(void)
         }
         colock_release(&sched.lock);
         report_install();
+        dump_install();
         pthread_atfork(fork_prepare, fork_parent, fork_child);
         provider_init();
         atomic_store(&sched.ready, true);

@@ -319,6 +319,7 @@ static void *sysmon(void *unused)
             }
         }
         g_trim_tick(now);
+        dump_if_asked();
         quiet = did ? 0 : quiet + 1;
         if (did) delay = TICK_MIN_NS;
         if (quiet > 50 && delay < TICK_MAX_NS) delay *= 2;
@@ -333,6 +334,7 @@ static void *sysmon(void *unused)
         colock_release(&sched.lock);
         while (__atomic_load_n(&sched.sysmon_word, __ATOMIC_ACQUIRE)) {
             os_futex_wait(&sched.sysmon_word, 1, 1000000000);
+            dump_if_asked();
             g_trim_tick(os_mono_ns());
         }
         atomic_store(&sched.coarse_ns, os_mono_ns());

@@ -119,6 +119,10 @@ _Noreturn void report_fatal(const char *fmt, ...) __attribute__((format(printf, 
 _Noreturn void report_deadlock(void);
 void report_install(void); /* the overflow report */
 
+/* ---- dump.c: all stacks on SIGQUIT. */
+void dump_install(void);
+void dump_if_asked(void); /* by sysmon */
+
 /* ---- provider.c */
 void provider_init(void);
 unsigned g_pcs(const struct g *g, uintptr_t *pcs, unsigned max); /* of one that does not run */

@@ -328,7 +328,16 @@ ssize_t co_write(int fd, const void *buf, size_t n); /* all of it, unless there 
 int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen);
 int co_connect(int fd, const struct sockaddr *addr, socklen_t addrlen);
 
-/* Writes every coroutine's state and stack to fd, identical stacks grouped. Coroutines that run meanwhile are listed without
+/* The same off the thread, on one that may block: [parks]. Results as of their namesakes (errno; EAI_… codes). */
+int co_open(const char *path, int flags, mode_t mode);
+ssize_t co_pread(int fd, void *buf, size_t n, off_t offset);
+ssize_t co_pwrite(int fd, const void *buf, size_t n, off_t offset);
+int co_fsync(int fd);
+struct addrinfo;
+int co_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result);
+
+/* SIGQUIT (Ctrl-\), unless the program handles it, does this on standard error before the process dies of it.
+ * Writes every coroutine's state and stack to fd, identical stacks grouped. Coroutines that run meanwhile are listed without
  * their stack. */
 void co_dump(int fd);
 

@@ -190,6 +190,26 @@ static void fork_in_coroutine(void)
     co_recv(c, NULL);
 }
 
+static void quit_with_waiters(void)
+{
+    co_chan *c = co_make(int, 0);
+    for (int i = 0; i < 5; i++) co_go(waits_for_ever, c);
+    co_sleep_ns(20000000);
+    raise(SIGQUIT);
+    co_sleep_ns(5000000000u);
+}
+static void quit_before_any(void)
+{
+    co_count();
+    raise(SIGQUIT);
+}
+static void quit_of_the_program(void)
+{
+    signal(SIGQUIT, own_handler);
+    co_yield_now();
+    raise(SIGQUIT);
+}
+
 static const struct row {
     void (*does)(void);
     int signal, code; /* how it must end */
@@ -211,6 +231,9 @@ static const struct row {
     {unlock_unlocked, 0, 2, {"unlock of unlocked mutex", NULL, NULL}},
     {park_in_blocking, 0, 2, {"inside co_blocking", NULL, NULL}},
     {park_in_thread, 0, 2, {"runs no coroutines", NULL, NULL}},
+    {quit_with_waiters, SIGQUIT, 0, {"SIGQUIT", "5 coroutines like this", "waits_for_ever+"}},
+    {quit_before_any, SIGQUIT, 0, {"SIGQUIT", "\"main\" [running]", "quit_before_any+"}},
+    {quit_of_the_program, 0, 33, {NULL, NULL, NULL}},
     {fork_in_coroutine, 0, 46, {NULL, NULL, NULL}},
 };
 

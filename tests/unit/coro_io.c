@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/un.h>
 #include <netinet/in.h>
+#include <fcntl.h>
+#include <netdb.h>
 #include <cmocka.h>
 
 #include "coro/include/coro.h"
@@ -169,11 +171,33 @@ static void test_reused_number(void)
     }
 }
 
+/* Files and names: on a thread that may block, with errno brought back. */
+static void test_off_thread(void)
+{
+    char name[] = "/tmp/coro_ioXXXXXX", text[8] = {0};
+    int made = mkstemp(name);
+    CHECK(made >= 0);
+    close(made);
+    int fd = co_open(name, O_RDWR, 0);
+    CHECK(fd >= 0 && co_pwrite(fd, "hello", 5, 3) == 5 && co_fsync(fd) == 0);
+    CHECK(co_pread(fd, text, sizeof text, 3) == 5 && strcmp(text, "hello") == 0);
+    close(fd);
+    unlink(name);
+    errno = 0;
+    CHECK(co_open(name, O_RDONLY, 0) == -1 && errno == ENOENT);
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_family = AF_INET}, *list = NULL;
+    CHECK(co_getaddrinfo("127.0.0.1", "80", &hints, &list) == 0);
+    CHECK(((struct sockaddr_in *)(void *)list->ai_addr)->sin_port == htons(80));
+    freeaddrinfo(list);
+    CHECK(co_getaddrinfo("no such host", NULL, &hints, &list) == EAI_NONAME);
+}
+
 int main(void)
 {
     setenv("CORO_MAXPROCS", "3", 1);
-    const struct CMUnitTest tests[] = {RUN(test_socketpairs),         RUN(test_pipe),
-                                       RUN(test_connect_and_refused), RUN(test_shutdown_wakes_accept),
-                                       RUN(test_closed_peer),         RUN(test_reused_number)};
+    const struct CMUnitTest tests[] = {
+        RUN(test_off_thread),          RUN(test_socketpairs),           RUN(test_pipe),
+        RUN(test_connect_and_refused), RUN(test_shutdown_wakes_accept), RUN(test_closed_peer),
+        RUN(test_reused_number)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
