@@ -59,6 +59,7 @@ CO_EXPORT ssize_t co_read(int fd, void *buf, size_t n)
     if (!e) return fail(EBADF);
     for (;;) {
         ssize_t r = try_read(e, fd, buf, n);
+        if (unlikely(r == 0)) poll_forget(fd); /* its end: what comes next under this number is likely to be new */
         if (r >= 0) return r;
         int err = r == -EAGAIN ? poll_wait(fd, false, "co_read") : (int)r;
         if (err && err != -EINTR) return fail(-err);
@@ -95,7 +96,10 @@ CO_EXPORT int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
         int err = no_block(fd);
         if (err) return fail(-err);
         int s = accept4(fd, addr, addrlen, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (s >= 0) return s;
+        if (s >= 0) {
+            poll_forget(s);
+            return s;
+        }
         if (errno == EAGAIN && hung_up(fd)) return fail(EINVAL);
         err = errno == EAGAIN ? poll_wait(fd, false, "co_accept") : -errno;
         if (err && err != -EINTR && err != -ECONNABORTED) return fail(-err);
@@ -112,9 +116,14 @@ CO_EXPORT int co_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
         co_sleep_ns(1000000);
     }
     if (errno != EINPROGRESS && errno != EINTR) return -1;
-    err = poll_wait(fd, true, "co_connect");
-    if (err) return fail(-err);
-    socklen_t len = sizeof err;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) return -1;
-    return err ? fail(err) : 0;
+    for (poll_forget(fd);;) { /* what poll_wait tells is a hint: there is a peer, or an error, or it is too early */
+        err = poll_wait(fd, true, "co_connect");
+        if (err) return fail(-err);
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof err, peer_len = sizeof peer;
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) return -1;
+        if (err) return fail(err);
+        if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0) return 0;
+        if (errno != ENOTCONN) return -1;
+    }
 }

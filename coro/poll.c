@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The poller: coroutines that wait for a descriptor, over epoll. A wait arms the descriptor for one event (EPOLLONESHOT) by
- * EPOLL_CTL_MOD, or ADD when the kernel does not know it: one system call a wait, and a descriptor number that was closed and
- * used again needs no notice from anybody.
+ * The poller: coroutines that wait for a descriptor, over epoll. A descriptor is registered at its first wait, edge-triggered for both
+ * directions, and then costs no further system call; an event that nobody waits for is remembered for the next one.
+ *
+ * The kernel forgets a descriptor that is closed, and nobody tells us. accept and connect, which make new ones, and an
+ * end of file say that the next wait should register again. For all other ways to close and reuse a number there is the monitor: it
+ * registers again what has waited for more than a tick (once a wait), and the kernel then reports what was missed.
  *
  * Invariants
  *   1. poll_waiters counts the coroutines in the lists of all entries; nobody needs to look into epoll at 0.
@@ -10,7 +13,7 @@
  *   3. A wake-up is a hint: the waiter tries its operation again.
  * Locks: the entry's (an object lock). Entries are metadata, made at a descriptor's first wait.
  *
- * Tried and dropped: edge-triggered registration once for each descriptor, as Go does (a plain close() of it would go unseen). */
+ * Tried and dropped: arming for one event by EPOLL_CTL_MOD at each wait (a system call more for each request of a server). */
 #include "coro/runtime.h"
 
 #include <fcntl.h>
@@ -27,6 +30,7 @@ enum { CHUNK = 1024, MAX_CHUNKS = 1024, EVENTS = 128 };
 _Atomic uint32_t poll_waiters;
 static struct pollfd_entry *_Atomic chunks[MAX_CHUNKS];
 static struct colock lock; /* making the poller, and chunks */
+static _Atomic int fds;    /* above every one that was waited for */
 static _Atomic int epoll_fd = -1, break_fd = -1;
 static _Atomic bool breaking;
 
@@ -64,16 +68,25 @@ struct pollfd_entry *poll_entry(int fd)
     return &c[fd % CHUNK];
 }
 
-/* With the entry's lock held: asks for what its waiters want. 0 or a negative errno. */
+/* With the entry's lock held: the kernel reports the state now and each change. 0 or a negative errno. */
 static int arm(struct pollfd_entry *e, int fd)
 {
-    struct epoll_event ev = {.events = EPOLLONESHOT, .data.u64 = (uint64_t)fd};
-    if (e->readers.n) ev.events |= EPOLLIN | EPOLLRDHUP;
-    if (e->writers.n) ev.events |= EPOLLOUT;
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = (uint64_t)fd};
     int ep = atomic_load(&epoll_fd);
-    if (epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev) == 0) return 0;
-    if (errno == ENOENT && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0) return 0;
+    if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0 || (errno == EEXIST && epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev) == 0)) {
+        e->registered = true;
+        return 0;
+    }
     return -errno;
+}
+
+void poll_forget(int fd)
+{
+    struct pollfd_entry *e = poll_entry(fd);
+    if (!e) return;
+    colock_acquire(&e->lock);
+    e->registered = e->plain = e->ready_read = e->ready_write = false;
+    colock_release(&e->lock);
 }
 
 /* Waits until fd may be readable (or writable). 0, or a negative errno. */
@@ -84,18 +97,18 @@ int poll_wait(int fd, bool write, const char *caller)
     if (!e) return fd < 0 ? -EBADF : -ENOMEM;
     if (!poll_init()) return -EMFILE;
     colock_acquire(&e->lock);
-    struct g_list *l = write ? &e->writers : &e->readers;
-    struct g_list before = *l;
-    list_push(l, g);
-    int err = arm(e, fd);
-    if (err) {
-        *l = before;
-        if (before.tail) before.tail->link = NULL;
+    bool *ready = write ? &e->ready_write : &e->ready_read;
+    int err = *ready || e->registered ? 0 : arm(e, fd);
+    if (err || *ready) {
+        *ready = false;
         colock_release(&e->lock);
         return err == -EPERM ? 0 : err; /* EPERM: a file that can't be polled is always ready */
     }
+    list_push(write ? &e->writers : &e->readers, g);
+    e->checked = 0;
     sysmon_start();
     atomic_fetch_add(&poll_waiters, 1);
+    if (unlikely(fd >= atomic_load_explicit(&fds, memory_order_relaxed))) atomic_store(&fds, fd + 1);
     if (!atomic_load(&sched.polling)) m_wake_one();
     sched_park(g, POST_UNLOCK, &e->lock, SEEP_WAIT_IO);
     return 0;
@@ -116,6 +129,7 @@ static COLD void lost(struct g_list *out)
         struct pollfd_entry *chunk = atomic_load(&chunks[c]);
         for (int i = 0; chunk && i < CHUNK; i++) {
             colock_acquire(&chunk[i].lock);
+            chunk[i].registered = false;
             move(out, &chunk[i].readers);
             move(out, &chunk[i].writers);
             colock_release(&chunk[i].lock);
@@ -155,15 +169,42 @@ bool poll_ready(struct g_list *out, int64_t timeout_ns)
         int fd = (int)ev[i].data.u64;
         struct pollfd_entry *e = poll_entry(fd);
         colock_acquire(&e->lock);
-        if (ev[i].events & ~(uint32_t)EPOLLOUT) move(out, &e->readers);
-        if (ev[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) move(out, &e->writers);
-        if ((e->readers.n || e->writers.n) && arm(e, fd) != 0) {
+        if (ev[i].events & ~(uint32_t)EPOLLOUT) {
+            if (!e->readers.n) e->ready_read = true;
             move(out, &e->readers);
+        }
+        if (ev[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
+            if (!e->writers.n) e->ready_write = true;
             move(out, &e->writers);
         }
         colock_release(&e->lock);
     }
     return out->n > 0;
+}
+
+/* By sysmon: registers again what has waited since the call before the last (all: whatever waits), once a wait. */
+void poll_check(bool all, struct g_list *out)
+{
+    int n = atomic_load(&poll_waiters) ? atomic_load(&fds) : 0;
+    for (int fd = 0; fd < n; fd++) {
+        struct pollfd_entry *chunk = atomic_load_explicit(&chunks[fd / CHUNK], memory_order_acquire);
+        if (!chunk) {
+            fd += CHUNK - 1 - fd % CHUNK;
+            continue;
+        }
+        struct pollfd_entry *e = &chunk[fd % CHUNK];
+        if (e->checked > 1 || (!e->readers.n && !e->writers.n)) continue; /* a glance; the lock makes it sure */
+        colock_acquire(&e->lock);
+        if ((e->readers.n || e->writers.n) && e->checked <= 1) {
+            e->checked = all ? 2 : e->checked + 1;
+            if (e->checked == 2 && arm(e, fd) != 0) { /* closed: they will see it */
+                e->registered = false;
+                move(out, &e->readers);
+                move(out, &e->writers);
+            }
+        }
+        colock_release(&e->lock);
+    }
 }
 
 void poll_break(void)

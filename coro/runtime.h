@@ -109,6 +109,7 @@ int poll_wait(int fd, bool write, const char *caller);
 bool poll_ready(struct g_list *out, int64_t timeout_ns); /* false: interrupted or nothing */
 bool poll_init(void);
 void poll_break(void);
+void poll_check(bool all, struct g_list *out);
 void poll_fork_child(void);
 
 /* ---- site.c: creation stacks. */

@@ -234,24 +234,28 @@ void sched_ready(struct g *g)
 
 /* ---- g0 */
 
-/* Queues what the poller found; returns the first. */
-static struct g *take_ready(struct g_list *l)
+/* Queues what the poller found, on p's queue as far as there is room; returns the first. */
+static struct g *take_ready(struct p *p, struct g_list *l)
 {
     for (struct g *g = l->head; g; g = g->link) g_set_status(g, G_RUNNABLE);
     struct g *first = list_pop(l);
     bool more = l->n > 0;
+    for (uint32_t room = RUNQ_SIZE / 2; room && l->n; room--) runq_put(p, list_pop(l));
     global_put_list(l);
-    if (more) m_wake_one();
+    if (more) {
+        atomic_thread_fence(memory_order_seq_cst);
+        m_wake_one();
+    }
     return first;
 }
 
-static struct g *look_poller(int64_t timeout_ns)
+static struct g *look_poller(struct p *p, int64_t timeout_ns)
 {
     if (!atomic_load_explicit(&poll_waiters, memory_order_relaxed)) return NULL;
     if (atomic_load_explicit(&sched.polling, memory_order_relaxed)) return NULL;
     struct g_list l = {0};
     poll_ready(&l, timeout_ns);
-    return take_ready(&l);
+    return take_ready(p, &l);
 }
 
 static uint32_t rng_next(struct m *m)
@@ -345,7 +349,7 @@ static bool wait_in_poller(struct m *m, struct g **got)
         atomic_store(&sched.polling, 0);
         atomic_store(&sched.coarse_ns, os_mono_ns());
         if (try_idle_p(m)) {
-            *got = take_ready(&l);
+            *got = take_ready(m->p, &l);
             if (!*got) start_spinning(m);
             return true;
         }
@@ -371,7 +375,7 @@ static struct g *find_runnable(struct m *m)
         }
         if ((g = runq_get(p)) != NULL) return g;
         if ((g = look_global(p, true)) != NULL) return g;
-        if ((g = look_poller(0)) != NULL) return g;
+        if ((g = look_poller(p, 0)) != NULL) return g;
 
         uint32_t busy = sched.nprocs - atomic_load(&sched.nidle_p);
         if (m->spinning || 2 * atomic_load(&sched.nspinning) < busy) {
