@@ -15,6 +15,7 @@
 
 #include "agent/profile/profile.h"
 #include "agent/snapshot/snapshot.h"
+#include "coro/include/coro.h"
 
 enum { MAX_WAITS = 1024 };
 
@@ -63,11 +64,21 @@ static void add_saved(struct seep_task *t, const struct g *g)
 
 static struct seep_wait waits[MAX_WAITS]; /* of one task at a time: single threaded */
 
+/* Who holds the lock that s waits for; 0: unknown. A lock in memory that is gone can't be waited for. */
+static uint64_t owner_of(const struct sudog *s)
+{
+    if (s->kind == SEEP_OBJ_MUTEX) return ((const co_mutex *)s->object)->owner;
+    if (s->kind != SEEP_OBJ_RWMUTEX) return 0;
+    const co_rwmutex *m = s->object;
+    return m->writing || m->readers == 1 ? m->owner : 0; /* of several readers none is known */
+}
+
 static void add_waits(struct seep_task *t, const struct g *g)
 {
     t->waits = waits;
     for (const struct sudog *s = g->waits; s && t->nwaits < MAX_WAITS; s = s->more)
-        waits[t->nwaits++] = (struct seep_wait){.object = (uintptr_t)s->object, .kind = (enum seep_object_kind)s->kind};
+        waits[t->nwaits++] = (struct seep_wait){
+            .object = (uintptr_t)s->object, .kind = (enum seep_object_kind)s->kind, .owner_task = owner_of(s)};
     if (t->nwaits == MAX_WAITS) t->wakeable = true; /* not all are known: no verdict */
 }
 
@@ -90,7 +101,7 @@ static int one(void *arg, struct g *g)
                           .schedules = g->schedules,
                           .cpu_ns = g->cpu_ns,
                           .defer_depth = defer_depth(g)};
-    add_reg(&t, (uintptr_t)g->unwinding); /* what it deferred, with the arguments */
+    add_reg(&t, (uintptr_t)g->unwinding);               /* what it deferred, with the arguments */
     if (g->cls == STACK_CLASSES) t.committed_bytes = 0; /* its thread's stack, accounted there */
     if (s == G_SYSCALL) {
         t.state = SEEP_TASK_SYSCALL;

@@ -191,9 +191,130 @@ static void test_creation_stacks(void)
     assert_true(pcs[0] > (uintptr_t)start && pcs[0] < (uintptr_t)start + 256); /* the runtime's frames are left out */
 }
 
+/* ---- what locks, timers and deferred calls tell */
+
+static co_mutex mutex;
+static co_rwmutex rw;
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+static void holder(void *arg)
+{
+    co_defer(nothing, arg);
+    co_defer(nothing, arg);
+    co_mutex_lock(&mutex);
+    co_rwmutex_rlock(&rw);
+    co_recv(arg, NULL);
+}
+static void locker(void *arg)
+{
+    co_mutex_lock(arg);
+}
+static void writer(void *arg)
+{
+    co_rwmutex_lock(arg);
+}
+static void late_reader(void *arg)
+{
+    co_rwmutex_rlock(arg);
+}
+static void condition(void *arg)
+{
+    static co_mutex m;
+    co_mutex_lock(&m);
+    co_cond_wait(arg, &m);
+}
+static void acquirer(void *arg)
+{
+    co_sem_acquire(arg, 1);
+}
+static void waiter(void *arg)
+{
+    co_wg_wait(arg);
+}
+static uintptr_t roots_seen[16];
+static unsigned nroots;
+static int note_root(void *arg, uintptr_t lo, uintptr_t hi)
+{
+    (void)arg;
+    for (; lo < hi && nroots < 16; lo += sizeof(void *)) roots_seen[nroots++] = *(uintptr_t *)lo;
+    return 0;
+}
+static bool is_root(const void *p)
+{
+    for (unsigned i = 0; i < nroots; i++)
+        if (roots_seen[i] == (uintptr_t)p) return true;
+    return false;
+}
+static void look_at_roots(void)
+{
+    nroots = 0;
+    for (unsigned i = 0; i < provider_count(); i++)
+        if (strcmp(provider_get(i)->name, "coro") == 0) provider_get(i)->roots(provider_get(i)->ctx, note_root, NULL);
+}
+
+static void test_locks(void)
+{
+    static co_cond cond;
+    static co_sem sem;
+    static co_waitgroup wg;
+    static const struct {
+        const char *name;
+        enum seep_wait_reason reason;
+        enum seep_object_kind kind;
+        void *object;
+        bool owned;
+    } rows[] = {
+        {"locker", SEEP_WAIT_MUTEX, SEEP_OBJ_MUTEX, &mutex, true},
+        {"writer", SEEP_WAIT_RWMUTEX_W, SEEP_OBJ_RWMUTEX, &rw, true},
+        {"reader", SEEP_WAIT_RWMUTEX_R, SEEP_OBJ_RWMUTEX, &rw, true},
+        {"condition", SEEP_WAIT_COND, SEEP_OBJ_COND, &cond, false},
+        {"acquirer", SEEP_WAIT_SEMAPHORE, SEEP_OBJ_SEMAPHORE, &sem, false},
+        {"waiter", SEEP_WAIT_WAITGROUP, SEEP_OBJ_WAITGROUP, &wg, false},
+    };
+    a = co_make(int, 0);
+    co_wg_add(&wg, 1);
+    start("holder", holder, a);
+    for (int i = 0; i < 10; i++) co_yield_now();
+    co_fn *fns[] = {locker, writer, late_reader, condition, acquirer, waiter};
+    for (unsigned i = 0; i < 6; i++) {
+        start(rows[i].name, fns[i], rows[i].object);
+        for (int k = 0; k < 10; k++) co_yield_now();
+    }
+    look();
+    const struct seen *h = named("holder");
+    assert_int_equal(h->task.defer_depth, 2);
+    for (unsigned i = 0; i < 6; i++) {
+        const struct seen *s = named(rows[i].name);
+        assert_int_equal(s->task.wait_reason, rows[i].reason);
+        assert_true(s->task.nwaits == 1 && s->waits[0].kind == rows[i].kind);
+        assert_true(s->waits[0].object == (uintptr_t)rows[i].object);
+        assert_int_equal(s->waits[0].owner_task, rows[i].owned ? h->task.id : 0);
+        assert_false(s->task.wakeable);
+    }
+}
+
+static void test_timers_are_roots(void)
+{
+    co_chan *after = co_after(3600000000000u);
+    co_timer *func = co_after_func(3600000000000u, nothing, NULL);
+    co_ticker *ticker = co_ticker_new(3600000000000u);
+    co_ctx *ctx = co_with_timeout(co_background(), 3600000000000u);
+    look_at_roots();
+    assert_int_equal(nroots, 4);
+    assert_true(is_root(after) && is_root(func) && is_root(ticker) && is_root(ctx));
+    co_timer_stop(func);
+    co_ticker_stop(ticker);
+    co_ctx_cancel(ctx);
+    look_at_roots();
+    assert_true(nroots == 1 && is_root(after));
+}
+
 int main(void)
 {
     setenv("CORO_MAXPROCS", "1", 1);
-    const struct CMUnitTest tests[] = {RUN(test_states), RUN(test_creation_stacks)};
+    const struct CMUnitTest tests[] = {RUN(test_states), RUN(test_creation_stacks), RUN(test_locks),
+                                       RUN(test_timers_are_roots)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
