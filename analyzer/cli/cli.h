@@ -23,6 +23,7 @@ int cmd_tasks(int argc, char **argv);
 int cmd_leaks(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_trend(int argc, char **argv);
+int cmd_rss(int argc, char **argv);
 int cmd_gate(int argc, char **argv);
 int cmd_suppress(int argc, char **argv);
 int cmd_baseline(int argc, char **argv);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/contract/stack_key.h"
+#include "analyzer/model/rss.h"
 #include "analyzer/model/trend.h"
 
 enum { MAX_TASKS = 20000, STUCK_SNAPSHOTS = 3 };
@@ -124,6 +125,8 @@ void findings_add_trends(struct recording *r, struct snapshot *const *snaps, siz
             for (size_t k = 0; k < STUCK_SNAPSHOTS; k++) three[k] = &r->snapshots[at - STUCK_SNAPSHOTS + 1 + k];
             add_stuck(r, three, f, n);
         }
+        struct finding unreturned;
+        if (rss_finding(r, snaps[i], &unreturned)) *push(f, n) = unreturned;
         if (before + 1 < TREND_MIN) continue;
         struct trends t;
         trends_load(r, snaps[i]->process, snaps[i], TREND_POINTS, MAX_TASKS, &t);

@@ -57,7 +57,7 @@ void trends_free(struct trends *t);
 /* Seconds until `limit` is reached from `now` by slope; negative: never. */
 double trend_until(double now, double slope, double limit);
 
-/* Adds the findings that need several snapshots, growing-site and stuck-task, and sorts. */
+/* Adds the findings that need several snapshots or the process as a whole: growing-site, stuck-task, unreturned-memory; and sorts. */
 void findings_add_trends(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f,
                          size_t *n);
 

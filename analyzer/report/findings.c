@@ -118,6 +118,10 @@ static void evidence_lines(struct emit *e, const struct finding *f)
     json_t *j = json_loads(f->evidence, 0, NULL);
     const char *no_proof = json_string_value(json_object_get(j, "no_proof"));
     int64_t kept = evidence_int(j, "kept_bytes"), more = evidence_int(j, "created_now");
+    if (json_object_get(j, "hole_bytes"))
+        emit_line(e, STYLE_PLAIN, "    parts    idle %s, lazily freed %s, holes between blocks %s; of %s resident",
+                  unit_bytes(evidence_int(j, "idle_bytes")), unit_bytes(evidence_int(j, "lazy_free_bytes")),
+                  unit_bytes(evidence_int(j, "hole_bytes")), unit_bytes(evidence_int(j, "rss_bytes")));
     if (json_object_get(j, "slope_per_s")) growth_lines(e, f, j);
     if (more)
         emit_line(e, STYLE_PLAIN, "    grows    %s of its creation site, %s two snapshots ago",
@@ -144,7 +148,8 @@ void report_finding(struct emit *e, struct recording *r, const struct finding *f
     emit_head(e, f->confidence == SEEP_PROVEN ? STYLE_BAD : STYLE_BOLD,
               arena_printf(&r->arena, "[%s] %s", f->id, loud[f->confidence]), "  %s   %s", f->rule,
               report_amount(r, f));
-    if (f->stack || !f->create_stack) place_line(e, r, tasks ? "waits" : "alloc", f->stack, f->wait_reason);
+    bool placed = strcmp(f->rule, "unreturned-memory") != 0;
+    if (placed && (f->stack || !f->create_stack)) place_line(e, r, tasks ? "waits" : "alloc", f->stack, f->wait_reason);
     if (f->create_stack) place_line(e, r, "created", f->create_stack, "");
     if (proof)
         emit_line(e, STYLE_PLAIN, "    proof    %s", proof);

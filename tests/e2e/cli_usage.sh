@@ -24,6 +24,7 @@ usage run --depth 0 -- true
 usage run --depth 1000 -- true
 usage run --interval 5x -- true
 usage run --unwind magic -- true
+usage rss
 usage trend
 usage trend --points -1 x
 usage trend --limit-bytes 0 x
@@ -48,7 +49,7 @@ SEEP_RATE=lots
 export SEEP_RATE
 usage run -- true
 unset SEEP_RATE
-for c in run snapshot info top tasks leaks diff trend gate suppress baseline export; do
+for c in run snapshot info top tasks leaks diff trend rss gate suppress baseline export; do
     "$seep" help $c | grep -q Examples || { echo "help $c has no examples"; bad=1; }
     "$seep" $c --help >/dev/null || { echo "$c --help fails"; bad=1; }
 done

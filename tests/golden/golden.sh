@@ -62,6 +62,11 @@ check trend_few 0 trend --process 1234 server.seep
 check leaks_series 0 leaks series.seep
 check gate_growing 1 gate --fail-on growing series.seep
 check gate_likely 1 gate --fail-on likely --max-tasks 1 --limit 1 series.seep
+check rss 0 rss series.seep
+check rss_full 0 rss --full --process 1234 server.seep
+check rss_json 0 rss --json series.seep
+[ "$(sqlite3 :memory: "SELECT sum(json_extract(k.value, '\$.rss_bytes')) = json_extract(p.value, '\$.rss_bytes')
+    FROM json_each(readfile('rss_json.out'), '\$.processes') p, json_each(p.value, '\$.kinds') k")" = 1 ] || { echo "rss does not add up"; bad=1; }
 check help 0 help
 [ "$(md5sum <server.seep)" = "$sum" ] || { echo "the recording was changed"; bad=1; }
 for f in *_json.out; do
