@@ -25,7 +25,7 @@ struct bar {
     char *aggregate, *metric, *who, *reference, *unit, *name;
     const char *where; /* the load of a max */
     double limit, value;
-    bool higher, holds;
+    bool higher, holds, is_note;
 };
 
 extern char *suite;

@@ -113,9 +113,15 @@ void print_tables(void)
     print_probes();
     print_noise();
     printf("\n");
-    for (const struct bar *b = bar; b < bar + nbar; b++)
-        printf("%s  %-66s %9.3f %s  (%s %g)%s%s\n", b->holds ? "holds " : "MISSES", b->name, b->value, b->unit,
-               b->higher ? "at least" : "limit", b->limit, b->where ? "  " : "", b->where ? b->where : "");
+    for (const struct bar *b = bar; b < bar + nbar; b++) {
+        printf("%s  %-66s %9.3f %s",
+               b->is_note ? "      "
+               : b->holds ? "holds "
+                          : "MISSES",
+               b->name, b->value, b->unit);
+        if (!b->is_note) printf("  (%s %g)", b->higher ? "at least" : "limit", b->limit);
+        printf("%s%s\n", b->where ? "  " : "", b->where ? b->where : "");
+    }
 }
 
 static void put_string(FILE *f, const char *s)
@@ -171,8 +177,10 @@ void write_json(const char *path)
             }
     fprintf(f, "\n],\n\"bars\": [");
     comma = "\n";
-    for (const struct bar *b = bar; b < bar + nbar; b++, comma = ",\n") {
+    for (const struct bar *b = bar; b < bar + nbar; b++) {
+        if (b->is_note) continue;
         fprintf(f, "%s {\"name\": ", comma);
+        comma = ",\n";
         put_string(f, b->name);
         fprintf(f, ", \"value\": %.4f, \"limit\": %g, \"better\": \"%s\", \"unit\": \"%s\", \"holds\": %s}", b->value,
                 b->limit, b->higher ? "higher" : "lower", b->unit, b->holds ? "true" : "false");

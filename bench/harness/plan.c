@@ -16,7 +16,7 @@
  *             more:LOAD        WHO's median less REFERENCE's
  *             scaling:ONE,TWO  of TWO, the same work on each of two threads: median of the rounds' 2 * ONE / TWO
  * METRIC      wall_s, cpu_s, rss_kib, or one that the program prints as a line "metric NAME VALUE"
- * LIMIT       at most; >=LIMIT: at least */
+ * LIMIT       at most; >=LIMIT: at least; -: none, the figure is only printed */
 #include "bench/harness/harness.h"
 
 #include <errno.h>
@@ -100,6 +100,7 @@ static void take_bar(char **w, int n)
                                .unit = w[6],
                                .name = strdup(name),
                                .limit = atof(w[5] + (higher ? 2 : 0)),
+                               .is_note = strcmp(w[5], "-") == 0,
                                .higher = higher};
 }
 

@@ -28,6 +28,7 @@ bar max rss_kib seep median 0.99 ratio memory
 bar more:a price seep one 10 ns more
 bar on:p price alone - 6.9 ns a value
 bar scaling:a,b wall_s seep - >=0.5 ratio scaling
+bar on:a wall_s seep one - ratio for comparison
 PLAN
 BENCH_ROUNDS=3 "$dir/run" "$dir/good" "$dir/result" >"$dir/out" 2>/dev/null
 for want in 'equal times", "value": 1.0000.*true' 'memory", "value": 1.0000.*false' 'more", "value": 10.0000.*true' \
@@ -35,6 +36,8 @@ for want in 'equal times", "value": 1.0000.*true' 'memory", "value": 1.0000.*fal
     grep -q "$want" "$dir/result" || { echo "not in the result: $want"; cat "$dir/result"; exit 1; }
 done
 grep -q '^MISSES  memory' "$dir/out"
+grep -q '^        for comparison *1.000 ratio$' "$dir/out"
+[ "$(grep -c '"holds"' "$dir/result")" = 5 ]
 [ "$(grep -c '"round"' "$dir/result")" = 19 ] # 3 contestants, 2 loads, 3 rounds; the probe once
 
 refused() {
