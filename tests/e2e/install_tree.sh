@@ -15,6 +15,7 @@ cat >"$TMPDIR/want" <<LIST
 ./lib/libseep.so
 ./lib/pkgconfig/seep.pc
 ./share/man/man1/seep.1
+./share/seep/seep-gdb.py
 LIST
 diff "$TMPDIR/want" "$TMPDIR/have"
 ! grep -rn "$PWD" "$prefix/include" "$prefix/lib/pkgconfig" "$prefix/share" || { echo "a path of the build tree was installed"; exit 1; }
