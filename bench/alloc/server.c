@@ -2,12 +2,13 @@
  *
  * A server's mix on one thread or two (server 1, server 2), the same work on each: a request allocates 20 blocks, 90 % of them
  * small, writes the first line of each, and frees all but one, which lives in a cache of 20,000 entries until its place is
- * needed. With two threads every eighth entry goes to the other's cache, so that it frees what is not its own. */
+ * needed. With two threads one entry in 32 goes to the other's cache, which frees what is not its own
+ * then. */
 #include <pthread.h>
 
 #include "bench/alloc/load.h"
 
-enum { MAX_THREADS = 2, CACHE = 20000, REQUESTS = 400000, PER_REQUEST = 20 };
+enum { MAX_THREADS = 2, CACHE = 20000, REQUESTS = 400000, PER_REQUEST = 20, SHARED = 32 };
 
 static void *cache[MAX_THREADS][CACHE];
 static size_t threads;
@@ -24,7 +25,7 @@ static void *serve(void *arg)
             block[i] = block_new(size);
             memset(block[i], i, size < 64 ? size : 64);
         }
-        size_t owner = rng_below(&r, 8) ? me : (me + 1) % threads;
+        size_t owner = rng_below(&r, SHARED) ? me : (me + 1) % threads;
         void *old = __atomic_exchange_n(&cache[owner][rng_below(&r, CACHE)], block[0], __ATOMIC_ACQ_REL);
         free(old);
         for (int i = PER_REQUEST - 1; i > 0; i--) free(block[i]);
