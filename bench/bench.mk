@@ -1,12 +1,31 @@
-# Benchmarks: make bench, or one suite: make bench-alloc bench-snapshot. BENCH_ROUNDS=1 for a quick look.
+# Benchmarks: make bench, or one suite: make bench-alloc bench-coro bench-snapshot. BENCH_ROUNDS=1 for a quick look.
 # Each prints a table and writes bench/results/SUITE.json (format: docs/benchmarks.md).
 BENCH_LOADS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/alloc/*.c bench/probe/*.c bench/replay/*.c bench/snapshot/*.c))
+BENCH_CORO  := $(addprefix $(BUILD)/bench/coro/,seep switch go boost st httpd-go)
 BENCH_RUN   := $(BUILD)/bench/run
 BENCH_ENV   := SEEP_LIB=$(abspath $(BUILD)/libseep.so) BENCH_BIN=$(abspath $(BUILD)/bench) BUILD=$(BUILD)
 
 $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -fno-builtin-malloc -D_GNU_SOURCE -I. -Iagent/include -MMD -MP -MF $@.d -o $@ $< -lpthread -ldl
+$(BUILD)/bench/coro/seep: bench/coro/seep.c $(BUILD)/libseep.so
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -Icoro/include -MMD -MP -MF $@.d -o $@ $< -L$(BUILD) -lseep -Wl,-rpath,'$$ORIGIN/../..'
+$(BUILD)/bench/coro/switch: bench/coro/switch.c coro/context.c coro/context_x86_64.S coro/context.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -I. -o $@ $(filter-out %.h,$^)
+$(BUILD)/bench/coro/boost: bench/coro/boost.cc
+	@mkdir -p $(@D)
+	$(CXX) -std=gnu++17 -O2 -g -o $@ $< -lboost_fiber -lboost_context -lpthread
+$(BUILD)/bench/coro/st: bench/coro/st.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g -o $@ $< -lst
+$(BUILD)/bench/coro/go: bench/coro/go.go
+	@mkdir -p $(@D)
+	GO111MODULE=off go build -o $@ $<
+$(BUILD)/bench/coro/httpd-go: bench/coro/httpd/httpd.go
+	@mkdir -p $(@D)
+	GO111MODULE=off go build -o $@ $<
 $(BENCH_RUN): $(wildcard bench/harness/*.c bench/harness/*.h)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -I. -o $@ $(filter %.c,$^) -lm
@@ -15,11 +34,15 @@ $(BENCH_RUN): $(wildcard bench/harness/*.c bench/harness/*.h)
 bench-traces: agent
 	@bench/record_traces.sh $(BUILD)/libseep.so $(BUILD)/bench/traces
 
-.PHONY: bench bench-alloc bench-snapshot bench-programs setup-bench
+.PHONY: bench bench-alloc bench-coro bench-snapshot bench-programs setup-bench
 setup-bench:
 	@tools/setup.sh bench
 bench-programs: $(BENCH_LOADS) $(BENCH_RUN)
-bench: bench-alloc bench-snapshot
+bench: bench-alloc bench-coro bench-snapshot
+bench-coro: setup-bench
+	@$(MAKE) --no-print-directory agent $(BENCH_CORO) $(BENCH_RUN) $(BUILD)/examples/httpd
+	@mkdir -p bench/results
+	@$(BENCH_ENV) $(BENCH_RUN) bench/coro.plan bench/results/coro.json
 bench-alloc bench-snapshot: setup-bench
 	@$(MAKE) --no-print-directory agent analyzer bench-programs
 	@mkdir -p bench/results

@@ -58,8 +58,11 @@ CO_EXPORT ssize_t co_read(int fd, void *buf, size_t n)
     struct pollfd_entry *e = poll_entry(fd);
     if (!e) return fail(EBADF);
     for (;;) {
-        ssize_t r = try_read(e, fd, buf, n);
-        if (unlikely(r == 0)) poll_forget(fd); /* its end: what comes next under this number is likely to be new */
+        /* A short read has emptied the socket, so trying once more before waiting would be a system call for nothing. */
+        ssize_t r = e->drained && e->registered ? -EAGAIN : try_read(e, fd, buf, n);
+        e->drained = r > 0 && (size_t)r < n && e->fresh && !e->plain && !e->hangup;
+        if (unlikely(r == 0))
+            poll_forget(fd, false); /* its end: what comes next under this number is likely to be new */
         if (r >= 0) return r;
         int err = r == -EAGAIN ? poll_wait(fd, false, "co_read") : (int)r;
         if (err && err != -EINTR) return fail(-err);
@@ -97,7 +100,7 @@ CO_EXPORT int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
         if (err) return fail(-err);
         int s = accept4(fd, addr, addrlen, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (s >= 0) {
-            poll_forget(s);
+            poll_forget(s, true);
             return s;
         }
         if (errno == EAGAIN && hung_up(fd)) return fail(EINVAL);
@@ -116,7 +119,8 @@ CO_EXPORT int co_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
         co_sleep_ns(1000000);
     }
     if (errno != EINPROGRESS && errno != EINTR) return -1;
-    for (poll_forget(fd);;) { /* what poll_wait tells is a hint: there is a peer, or an error, or it is too early */
+    for (poll_forget(fd, true);
+         ;) { /* what poll_wait tells is a hint: there is a peer, or an error, or it is too early */
         err = poll_wait(fd, true, "co_connect");
         if (err) return fail(-err);
         struct sockaddr_storage peer;

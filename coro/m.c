@@ -20,7 +20,7 @@
 #include "coro/include/coro.h"
 
 enum { M_STACK = 256 << 10, MAX_MS = 10000, ALTSTACK = 64 << 10 };
-enum { TICK_MIN_NS = 20000, TICK_MAX_NS = 10000000, SPIN_NS = 10000000, CHECK_NS = 10000000 };
+enum { TICK_MIN_NS = 20000, TICK_MAX_NS = 10000000, SPIN_NS = 10000000, POLL_NS = 10000000, CHECK_NS = 100000000 };
 
 /* ---- idle processors; with sched.lock held */
 
@@ -296,12 +296,12 @@ static bool retake(struct p *p, uint64_t now)
 }
 
 /* all: everybody else is about to sleep. */
-static void look_after_poller(bool all)
+static void look_after_poller(bool check, bool all)
 {
     struct g_list l = {0};
     if (!atomic_load(&poll_waiters)) return;
     if (!atomic_load(&sched.polling)) poll_ready(&l, 0);
-    poll_check(all, &l);
+    if (check) poll_check(all, &l);
     if (!l.n) return;
     for (struct g *g = l.head; g; g = g->link) g_set_status(g, G_RUNNABLE);
     global_put_list(&l);
@@ -313,7 +313,7 @@ static void *sysmon(void *unused)
     (void)unused;
     uint64_t delay = TICK_MIN_NS;
     unsigned quiet = 0;
-    uint64_t last_check = 0;
+    uint64_t last_poll = 0, last_check = 0;
     for (;;) {
         uint32_t nap = 0;
         os_futex_wait(&nap, 0, (int64_t)delay);
@@ -323,9 +323,10 @@ static void *sysmon(void *unused)
         for (uint32_t i = 0; i < sched.nprocs; i++) did |= retake(&sched.ps[i], now);
         uint64_t first = timer_first();
         if (first && first < now && atomic_load(&sched.nidle_p)) m_wake_one();
-        if (now - last_check > CHECK_NS) {
-            last_check = now;
-            look_after_poller(false);
+        if (now - last_poll > POLL_NS) {
+            last_poll = now;
+            if (now - last_check > CHECK_NS) last_check = now;
+            look_after_poller(last_check == now, false);
         }
         g_trim_tick(now);
         dump_if_asked();
@@ -341,7 +342,7 @@ static void *sysmon(void *unused)
                     (atomic_load(&sched.polling) || (timer_first() == 0 && !atomic_load(&poll_waiters)));
         __atomic_store_n(&sched.sysmon_word, idle ? 1 : 0, __ATOMIC_RELAXED);
         colock_release(&sched.lock);
-        if (idle) look_after_poller(true);
+        if (idle) look_after_poller(true, true);
         while (__atomic_load_n(&sched.sysmon_word, __ATOMIC_ACQUIRE)) {
             os_futex_wait(&sched.sysmon_word, 1, 1000000000);
             dump_if_asked();

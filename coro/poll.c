@@ -71,21 +71,24 @@ struct pollfd_entry *poll_entry(int fd)
 /* With the entry's lock held: the kernel reports the state now and each change. 0 or a negative errno. */
 static int arm(struct pollfd_entry *e, int fd)
 {
+    int first = e->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, other = e->registered ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = (uint64_t)fd};
     int ep = atomic_load(&epoll_fd);
-    if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0 || (errno == EEXIST && epoll_ctl(ep, EPOLL_CTL_MOD, fd, &ev) == 0)) {
+    if (epoll_ctl(ep, first, fd, &ev) == 0 ||
+        ((errno == EEXIST || errno == ENOENT) && epoll_ctl(ep, other, fd, &ev) == 0)) {
         e->registered = true;
         return 0;
     }
     return -errno;
 }
 
-void poll_forget(int fd)
+void poll_forget(int fd, bool fresh)
 {
     struct pollfd_entry *e = poll_entry(fd);
     if (!e) return;
     colock_acquire(&e->lock);
-    e->registered = e->plain = e->ready_read = e->ready_write = false;
+    e->registered = e->plain = e->ready_read = e->ready_write = e->drained = e->hangup = false;
+    e->fresh = fresh;
     colock_release(&e->lock);
 }
 
@@ -169,6 +172,7 @@ bool poll_ready(struct g_list *out, int64_t timeout_ns)
         int fd = (int)ev[i].data.u64;
         struct pollfd_entry *e = poll_entry(fd);
         colock_acquire(&e->lock);
+        if (ev[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) e->hangup = true;
         if (ev[i].events & ~(uint32_t)EPOLLOUT) {
             if (!e->readers.n) e->ready_read = true;
             move(out, &e->readers);

@@ -6,14 +6,17 @@
 
 #include "coro/types.h"
 
-/* The descriptor is new or about to go: the next wait registers it. */
-void poll_forget(int fd);
+/* The descriptor is new (fresh) or about to go: the next wait registers it. */
+void poll_forget(int fd, bool fresh);
 
 struct pollfd_entry {
     struct colock lock;
     bool plain;                   /* a hint: was no socket when last used */
     bool registered;              /* with epoll, as far as we know; guarded by lock, as the following */
     bool ready_read, ready_write; /* an event came and nobody waited */
+    bool fresh;                   /* made by accept or connect of ours */
+    bool drained;                 /* the last read took all there was: what comes later gives an event; the reader's */
+    bool hangup;                  /* the end may have been reported already: no more events */
     uint8_t checked;              /* ticks of sysmon that this wait has seen */
     struct g_list readers, writers;
 };

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * seep's runtime in the loads of bench/coro.plan:   seep LOAD COUNT
+ * Does COUNT operations and prints what one costs (ns, or bytes for "parked"). go.go, boost.cc and st.c do the same work. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "coro.h"
+
+static long count;
+static co_waitgroup wg;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void yielder(void *arg)
+{
+    long n = *(long *)arg;
+    for (long i = 0; i < n; i++) co_yield ();
+    co_wg_done(&wg);
+}
+
+/* `many` coroutines yield to each other. */
+static double yields(long many)
+{
+    long each = count / many, warm = 3;
+    for (int round = 0;; round++) {
+        long *n = round ? &each : &warm;
+        co_wg_add(&wg, many);
+        double begin = now();
+        for (long i = 0; i < many; i++)
+            if (co_go(yielder, n) != 0) exit(1);
+        if (round) { /* what is timed are the switches: not the start */
+            co_yield ();
+            begin = now();
+        }
+        co_wg_wait(&wg);
+        if (round) return (now() - begin) / (double)(each * many);
+    }
+}
+static double load_yield(void)
+{
+    return yields(2);
+}
+static double load_many(void)
+{
+    return yields(100000);
+}
+
+static co_chan *ping, *pong, *four[4];
+
+static void echo(void *arg)
+{
+    (void)arg;
+    long v;
+    while (co_recv(ping, &v)) co_send(pong, &v);
+}
+
+static double load_chan(void)
+{
+    ping = co_make(long, 0);
+    pong = co_make(long, 0);
+    co_go(echo, NULL);
+    double begin = now();
+    for (long i = 0, v; i < count; i++) {
+        co_send(ping, &i);
+        co_recv(pong, &v);
+    }
+    return (now() - begin) / (double)count;
+}
+
+static void producer(void *arg)
+{
+    (void)arg;
+    for (long i = 0; i < count; i++) co_send(ping, &i);
+    co_close(ping);
+}
+
+static double load_buffered(void)
+{
+    ping = co_make(long, 128);
+    co_go(producer, NULL);
+    double begin = now();
+    long v;
+    while (co_recv(ping, &v)) continue;
+    return (now() - begin) / (double)count;
+}
+
+/* A buffered channel is filled and one of four cases finds it. */
+static double load_select_ready(void)
+{
+    long v;
+    struct co_case cases[4];
+    for (int i = 0; i < 4; i++) cases[i] = (struct co_case){.ch = co_make(long, 1), .kind = CO_RECV, .elem = &v};
+    double begin = now();
+    for (long i = 0; i < count; i++) {
+        co_send(cases[i % 4].ch, &i);
+        co_select(cases, 4);
+    }
+    return (now() - begin) / (double)count;
+}
+
+static void waker(void *arg)
+{
+    (void)arg;
+    long v;
+    for (long i = 0; i < count; i++) {
+        co_send(four[i % 4], &i);
+        co_recv(pong, &v);
+    }
+}
+
+/* The select always waits, is woken by one of four, and answers. */
+static double load_select_wait(void)
+{
+    long v;
+    struct co_case cases[4];
+    pong = co_make(long, 0);
+    for (int i = 0; i < 4; i++) {
+        four[i] = co_make(long, 0);
+        cases[i] = (struct co_case){.ch = four[i], .kind = CO_RECV, .elem = &v};
+    }
+    co_go(waker, NULL);
+    double begin = now();
+    for (long i = 0; i < count; i++) {
+        co_select(cases, 4);
+        co_send(pong, &v);
+    }
+    return (now() - begin) / (double)count;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+    co_wg_done(&wg);
+}
+
+static double load_spawn(void)
+{
+    double begin = now();
+    for (long i = 0; i < count; i += 100) {
+        co_wg_add(&wg, 100);
+        for (int k = 0; k < 100; k++) co_go(nothing, NULL);
+        co_wg_wait(&wg);
+    }
+    return (now() - begin) / (double)count;
+}
+
+static double load_mutex(void)
+{
+    static co_mutex m;
+    double begin = now();
+    for (long i = 0; i < count; i++) {
+        co_mutex_lock(&m);
+        co_mutex_unlock(&m);
+    }
+    return (now() - begin) / (double)count;
+}
+
+static double load_timer(void)
+{
+    double begin = now();
+    for (long i = 0; i < count; i++) {
+        co_timer *t = co_timer_new(3600000000000u);
+        co_timer_stop(t);
+        co_timer_free(t);
+    }
+    return (now() - begin) / (double)count;
+}
+
+static long status_kib(const char *field)
+{
+    char line[256];
+    long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, field, strlen(field)) == 0) kib = atol(line + strlen(field) + 1);
+    if (f) fclose(f);
+    return kib;
+}
+
+static void receiver(void *arg)
+{
+    co_recv(arg, NULL);
+    co_wg_done(&wg);
+}
+
+static void park_all(double *ns, double *bytes)
+{
+    co_chan *c = co_make(long, 0);
+    co_go(nothing, NULL), co_wg_add(&wg, 1), co_wg_wait(&wg);
+    long before = status_kib("VmRSS") + status_kib("VmPTE");
+    double begin = now();
+    for (long i = 0; i < count; i++) {
+        if (co_go(receiver, c) != 0) exit(1);
+        if (i % 100 == 99) co_yield ();
+    }
+    co_yield ();
+    *ns = (now() - begin) / (double)count;
+    *bytes = (double)(status_kib("VmRSS") + status_kib("VmPTE") - before) * 1024 / (double)count;
+}
+static double load_parked(void)
+{
+    double ns, bytes;
+    park_all(&ns, &bytes);
+    return bytes;
+}
+static double load_park(void)
+{
+    double ns, bytes;
+    park_all(&ns, &bytes);
+    return ns;
+}
+
+static const struct {
+    const char *name;
+    double (*run)(void);
+} loads[] = {
+    {"yield", load_yield},
+    {"many", load_many},
+    {"chan", load_chan},
+    {"buffered", load_buffered},
+    {"select-ready", load_select_ready},
+    {"select-wait", load_select_wait},
+    {"spawn", load_spawn},
+    {"mutex", load_mutex},
+    {"timer", load_timer},
+    {"park", load_park},
+    {"parked", load_parked},
+};
+
+int main(int argc, char **argv)
+{
+    if (argc == 3)
+        for (size_t i = 0; i < sizeof loads / sizeof *loads; i++)
+            if (strcmp(argv[1], loads[i].name) == 0) {
+                count = atol(argv[2]);
+                double cost = loads[i].run();
+                printf("metric %s %.3f\n", strcmp(argv[1], "parked") == 0 ? "bytes" : "ns", cost);
+                fflush(stdout);
+                _Exit(0);
+            }
+    fprintf(stderr, "usage: seep LOAD COUNT\n");
+    return 2;
+}
