@@ -78,6 +78,7 @@ static const struct argp_option view_options[] = {
     {"process", KEY_PROCESS, "PID", 0, "only this process; default: every process of the recording", 1},
     {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
     {"limit", 'n', "N", 0, "at most N rows or findings; 0: all", 2},
+    {"unit", KEY_UNIT, "UNIT", 0, "print sizes in B, KiB, MiB or GiB; default: auto", 2},
     {"full", KEY_FULL, NULL, 0, "print whole stacks", 2},
     {0},
 };
@@ -89,6 +90,9 @@ static error_t view_parse(int key, char *arg, struct argp_state *state)
     case KEY_SNAPSHOT: v->select.snapshot = arg; return 0;
     case KEY_PROCESS: v->select.pid = args_number(state, "--process", arg, 1, INT32_MAX); return 0;
     case KEY_JSON: v->json = true; return 0;
+    case KEY_UNIT:
+        if (!unit_set(arg)) args_fail(state, "--unit \"%s\" is none of auto, B, KiB, MiB, GiB", arg);
+        return 0;
     case KEY_FULL: v->full = true; return 0;
     case 'n': v->limit = args_number(state, "--limit", arg, 0, INT32_MAX); return 0;
     case ARGP_KEY_ARG:
@@ -107,6 +111,34 @@ static error_t view_parse(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp view_argp = {.options = view_options, .parser = view_parse};
+
+static const struct argp_option filter_options[] = {
+    {"focus", KEY_FOCUS, "REGEX", 0, "only stacks with a frame whose function, file or module matches", 3},
+    {"ignore", KEY_IGNORE_STACKS, "REGEX", 0, "no stacks with a frame that matches", 3},
+    {"hide", KEY_HIDE, "REGEX", 0, "leave frames that match out of the stacks", 3},
+    {"show", KEY_SHOW, "REGEX", 0, "only frames that match", 3},
+    {0},
+};
+
+static error_t filter_parse(int key, char *arg, struct argp_state *state)
+{
+    struct view *v = state->input;
+    struct err e = {0};
+    if (key < KEY_FOCUS || key > KEY_SHOW) return ARGP_ERR_UNKNOWN;
+    if (filter_set(&v->filter, (enum filter_kind)(key - KEY_FOCUS), arg, &e)) args_fail(state, "%s", e.text);
+    return 0;
+}
+
+const struct argp filter_argp = {.options = filter_options, .parser = filter_parse};
+
+int args_figure(const struct argp_state *state, const char *word)
+{
+    static const char *const words[] = {"inuse", "alloc", "unreachable"};
+    static const int figs[] = {FIG_INUSE, FIG_ALLOC, FIG_UNREACHABLE};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(word, words[i]) == 0) return figs[i];
+    args_fail(state, "--sort \"%s\" is none of inuse, alloc, unreachable", word);
+}
 
 struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n, int *code)
 {

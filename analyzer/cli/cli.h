@@ -6,7 +6,7 @@
 
 #include <argp.h>
 
-#include "analyzer/model/model.h"
+#include "analyzer/model/graph.h"
 #include "analyzer/report/emit.h"
 
 struct command {
@@ -19,6 +19,9 @@ int cmd_run(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_top(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_peek(int argc, char **argv);
+int cmd_tree(int argc, char **argv);
 int cmd_tasks(int argc, char **argv);
 int cmd_leaks(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
@@ -46,9 +49,26 @@ struct view {
     bool json, full;
     int64_t limit; /* 0: all */
     const char *sort;
+    struct filter *filter; /* of filter_argp; NULL: none */
 };
-enum { KEY_SNAPSHOT = 0x100, KEY_PROCESS, KEY_JSON, KEY_FULL, KEY_SORT, KEY_PRIVATE };
+enum {
+    KEY_SNAPSHOT = 0x100,
+    KEY_PROCESS,
+    KEY_JSON,
+    KEY_FULL,
+    KEY_SORT,
+    KEY_UNIT,
+    KEY_FOCUS,
+    KEY_IGNORE_STACKS,
+    KEY_HIDE,
+    KEY_SHOW,
+    KEY_PRIVATE
+};
 extern const struct argp view_argp;
+/* --focus, --ignore, --hide, --show; a child parser with a struct view as input. The program's exit frees the filter. */
+extern const struct argp filter_argp;
+/* Which bytes a command weighs by, as --sort has it: inuse, alloc, unreachable. FIG_… */
+int args_figure(const struct argp_state *state, const char *word);
 /* Opens view->file and selects. NULL with the message printed and *code set. */
 struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n, int *code);
 /* True when reading met an error, which is then printed; asked before the first output. */

@@ -29,22 +29,23 @@ static const struct argp_option options[] = {
     {"stacks", KEY_PRIVATE, NULL, 0, "compare whole stacks instead of lines of code", 1},
     {0},
 };
-static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct diff *d = state->input;
     (void)arg;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &d->view; return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &d->view; return 0;
     case KEY_PRIVATE: d->stacks = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static void load(struct side *s)
+static void load(struct side *s, struct filter *f)
 {
     heap_load(s->r, s->snaps, s->n, &s->heap);
+    heap_filter(s->r, &s->heap, f);
     s->nfindings = findings_load(s->r, s->snaps, s->n, &s->findings);
     for (size_t i = 0; i < s->n; i++) {
         s->live_bytes += s->snaps[i]->live_bytes;
@@ -237,8 +238,8 @@ int cmd_diff(int argc, char **argv)
     int code = args_parse(&argp, argc, argv, 0, &d);
     if (code == 0) code = open_sides(&d, &a, &b);
     if (code == 0) {
-        load(&a);
-        load(&b);
+        load(&a, d.view.filter);
+        load(&b, d.view.filter);
         n = diff_heaps(a.r, &a.heap, b.r, &b.heap, d.stacks, &rows);
         if (!view_failed(a.r, &code) && !view_failed(b.r, &code)) {
             struct emit e;

@@ -16,14 +16,14 @@ static const struct argp_option options[] = {
     {"exit-code", KEY_PRIVATE, NULL, 0, "exit 1 when something is proven to leak", 2},
     {0},
 };
-static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct leaks *l = state->input;
     (void)arg;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &l->view; return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &l->view; return 0;
     case KEY_PRIVATE: l->exit_code = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -50,6 +50,7 @@ int cmd_leaks(int argc, char **argv)
     struct finding *f = NULL;
     size_t nf = findings_load(r, snaps, n, &f);
     findings_add_trends(r, snaps, n, &f, &nf);
+    nf = findings_filter(r, l.view.filter, f, nf);
     struct finding_counts counts;
     report_count(f, nf, 1u << SEEP_PROVEN, &counts);
     if (!view_failed(r, &code)) {

@@ -7,11 +7,11 @@
 #include "analyzer/cli/cli.h"
 #include "analyzer/report/report.h"
 
-static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     (void)arg;
-    if (key == ARGP_KEY_INIT) state->child_inputs[0] = state->input;
+    if (key == ARGP_KEY_INIT) state->child_inputs[0] = state->child_inputs[1] = state->input;
     return key == ARGP_KEY_INIT ? 0 : ARGP_ERR_UNKNOWN;
 }
 
@@ -90,6 +90,11 @@ int cmd_tasks(int argc, char **argv)
     struct task_group *groups = NULL;
     size_t ngroups = tasks_load(r, snaps, n, &groups);
     int64_t total = 0, leaked = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < ngroups && v.filter; i++)
+        if (filter_keeps(r, v.filter, groups[i].stack) || filter_keeps(r, v.filter, groups[i].create_stack))
+            groups[kept++] = groups[i];
+    if (v.filter) ngroups = kept;
     for (size_t i = 0; i < ngroups; i++) {
         total += groups[i].tasks;
         if (strcmp(groups[i].verdict, "leaked") == 0) leaked += groups[i].tasks;

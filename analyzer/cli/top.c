@@ -7,7 +7,7 @@
 #include "analyzer/cli/cli.h"
 #include "analyzer/report/report.h"
 
-static const char *const sorts[] = {"inuse", "alloc", "unreachable", "objects"};
+static const char *const sorts[] = {"inuse", "alloc", "unreachable", "objects", "cum"};
 static int sort_by;
 
 struct top {
@@ -15,41 +15,81 @@ struct top {
     bool stacks;
 };
 
-static int64_t weight(const struct heap_group *g)
+/* One row: a line of code, or a stack. */
+struct row {
+    struct heap_group g;
+    int64_t cum;
+};
+
+static int64_t weight(const struct row *r)
 {
     static const int figs[] = {FIG_INUSE, FIG_ALLOC, FIG_UNREACHABLE};
-    return sort_by == 3 ? g->fig[FIG_INUSE].objects : g->fig[figs[sort_by]].bytes;
+    return sort_by == 4 ? r->cum : sort_by == 3 ? r->g.fig[FIG_INUSE].objects : r->g.fig[figs[sort_by]].bytes;
 }
 
 static int by_weight(const void *a, const void *b)
 {
-    const struct heap_group *x = a, *y = b;
+    const struct row *x = a, *y = b;
     int64_t wx = weight(x), wy = weight(y);
     if (wx != wy) return wx > wy ? -1 : 1;
-    if (x->fig[FIG_ALLOC].bytes != y->fig[FIG_ALLOC].bytes)
-        return x->fig[FIG_ALLOC].bytes > y->fig[FIG_ALLOC].bytes ? -1 : 1;
-    return x->key < y->key ? -1 : x->key > y->key;
+    if (x->g.fig[FIG_ALLOC].bytes != y->g.fig[FIG_ALLOC].bytes)
+        return x->g.fig[FIG_ALLOC].bytes > y->g.fig[FIG_ALLOC].bytes ? -1 : 1;
+    return x->g.key < y->g.key ? -1 : x->g.key > y->g.key;
 }
 
 static const struct argp_option options[] = {
-    {"sort", KEY_SORT, "BY", 0, "inuse (the default), alloc, unreachable, or objects", 1},
+    {"sort", KEY_SORT, "BY", 0, "inuse (the default), alloc, unreachable, objects, or cum, which shows callers too", 1},
     {"stacks", KEY_PRIVATE, NULL, 0, "a row for each stack, with the stack below it", 1},
     {0},
 };
-static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct top *t = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &t->view; return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &t->view; return 0;
     case KEY_PRIVATE: t->stacks = true; return 0;
     case KEY_SORT:
-        for (sort_by = 0; sort_by < 4; sort_by++)
+        for (sort_by = 0; sort_by < 5; sort_by++)
             if (strcmp(arg, sorts[sort_by]) == 0) return 0;
-        args_fail(state, "--sort \"%s\" is none of inuse, alloc, unreachable, objects", arg);
+        args_fail(state, "--sort \"%s\" is none of inuse, alloc, unreachable, objects, cum", arg);
     default: return ARGP_ERR_UNKNOWN;
     }
+}
+
+/* Lines of code that allocated, and with --sort cum those that called them. */
+static size_t rows_of(struct recording *r, const struct heap *h, struct top *t, struct row **out)
+{
+    struct heap_group *groups = NULL;
+    struct graph_node *nodes = NULL;
+    size_t n = 0, kept = 0;
+    if (t->stacks) {
+        n = heap_group(r, h, true, &groups);
+        *out = xcalloc(n, sizeof **out);
+        for (; kept < n; kept++) (*out)[kept] = (struct row){groups[kept], groups[kept].fig[FIG_INUSE].bytes};
+    } else {
+        struct map stacks = {0};
+        n = heap_group(r, h, false, &groups);
+        for (size_t i = 0; i < n; i++) map_put(&stacks, groups[i].key, &groups[i]);
+        n = graph_nodes(r, h, t->view.filter, GRAPH_LINES, &nodes);
+        *out = xcalloc(n, sizeof **out);
+        for (size_t i = 0; i < n; i++) {
+            const struct graph_node *x = &nodes[i];
+            const struct heap_group *g = map_get(&stacks, x->key);
+            bool own = x->flat[FIG_ALLOC].objects || x->flat[FIG_INUSE].objects;
+            if (!own && sort_by != 4) continue;
+            struct row *row = &(*out)[kept++];
+            *row = (struct row){.g = {.key = x->key, .site = x->site}, .cum = x->cum[FIG_INUSE].bytes};
+            memcpy(row->g.fig, x->flat, sizeof row->g.fig);
+            if (g) row->g.stack = g->stack, row->g.nstacks = g->nstacks;
+        }
+        map_free(&stacks);
+    }
+    free(groups);
+    free(nodes);
+    if (kept) qsort(*out, kept, sizeof **out, by_weight);
+    return kept;
 }
 
 static void totals(struct emit *e, struct recording *r, const struct heap *h)
@@ -70,12 +110,17 @@ static void totals(struct emit *e, struct recording *r, const struct heap *h)
               unit_bytes(h->total[FIG_ALLOC].bytes));
 }
 
-static void row(struct emit *e, struct recording *r, const struct heap *h, const struct heap_group *g, bool stacks,
-                bool full)
+static void print_row(struct emit *e, struct recording *r, const struct heap *h, const struct row *x, int64_t *sum,
+                      bool stacks, bool full)
 {
+    const struct heap_group *g = &x->g;
     int64_t all = h->total[FIG_INUSE].bytes;
+    if (__builtin_add_overflow(*sum, g->fig[FIG_INUSE].bytes, sum)) *sum = INT64_MAX;
     emit_cell_int(e, g->fig[FIG_INUSE].bytes);
     emit_cell_real(e, all ? (double)g->fig[FIG_INUSE].bytes / (double)all : 0);
+    emit_cell_real(e, all ? (double)*sum / (double)all : 0);
+    emit_cell_int(e, x->cum);
+    emit_cell_real(e, all ? (double)x->cum / (double)all : 0);
     emit_cell_int(e, figure_error(g->fig[FIG_INUSE].bytes_var));
     emit_cell_int(e, g->fig[FIG_INUSE].objects);
     emit_cell_int(e, g->fig[FIG_ALLOC].bytes);
@@ -91,8 +136,8 @@ static void row(struct emit *e, struct recording *r, const struct heap *h, const
         emit_object(e, "site");
         report_site_json(e, &g->site);
         emit_end(e);
-        if (stacks || full) report_stack_json(e, r, "stack", g->stack);
-    } else if (stacks) {
+        if ((stacks || full) && g->stack) report_stack_json(e, r, "stack", g->stack);
+    } else if (stacks && g->stack) {
         unsigned shown = 0;
         for (unsigned i = 0; i < g->stack->n; i++) {
             const struct frame *f = frame_resolve(r, g->stack->frames[i]);
@@ -113,14 +158,20 @@ int cmd_top(int argc, char **argv)
         .parser = parse,
         .args_doc = "FILE",
         .doc =
-            "Shows where the memory of the last snapshot was allocated, by the first line of the program's own code.\v"
+            "Shows where the memory of the last snapshot was allocated, by the first line of the program's own code. "
+            "flat is "
+            "what is in use of what that line allocated, itself or through libraries; cum adds what its callees did; "
+            "sum% adds up flat%.\v"
             "Figures are sums over the processes shown. Where allocations were sampled they are estimates, and the ± "
             "column is "
             "their standard error.\n\n"
             "Examples:\n  seep top server.seep\n  seep top --sort alloc --stacks -n 5 server.seep",
         .children = children};
-    static const struct emit_col cols[] = {{"inuse_bytes", "IN USE", COL_BYTES},
-                                           {"inuse_share", "%", COL_PERCENT},
+    static const struct emit_col cols[] = {{"inuse_bytes", "FLAT", COL_BYTES},
+                                           {"inuse_share", "FLAT%", COL_PERCENT},
+                                           {"sum_share", "SUM%", COL_PERCENT},
+                                           {"cum_bytes", "CUM", COL_BYTES},
+                                           {"cum_share", "CUM%", COL_PERCENT},
                                            {"inuse_bytes_error", "±", COL_BYTES},
                                            {"inuse_objects", "BLOCKS", COL_COUNT},
                                            {"alloc_bytes", "ALLOCATED", COL_BYTES},
@@ -132,7 +183,7 @@ int cmd_top(int argc, char **argv)
                                            {"stacks", NULL, COL_COUNT},
                                            {NULL, "FUNCTION", COL_TEXT},
                                            {NULL, "PLACE", COL_TEXT}};
-    struct emit_col shown[13];
+    struct emit_col shown[16];
     memcpy(shown, cols, sizeof cols);
     struct top t = {.view.limit = 20};
     int code = 0;
@@ -143,11 +194,12 @@ int cmd_top(int argc, char **argv)
     struct recording *r = view_open(&t.view, &snaps, &n, &code);
     if (!r) return code;
     struct heap h;
-    struct heap_group *groups = NULL;
+    struct row *rows = NULL;
+    int64_t sum = 0;
     heap_load(r, snaps, n, &h);
-    size_t ngroups = heap_group(r, &h, t.stacks, &groups);
-    if (ngroups) qsort(groups, ngroups, sizeof *groups, by_weight);
-    if (!h.sampled) shown[2].title = NULL;
+    heap_filter(r, &h, t.view.filter);
+    size_t nrows = rows_of(r, &h, &t, &rows);
+    if (!h.sampled) shown[5].title = NULL;
     if (!view_failed(r, &code)) {
         struct emit e;
         emit_init(&e, stdout, t.view.json);
@@ -157,10 +209,10 @@ int cmd_top(int argc, char **argv)
         report_snapshots(&e, r, snaps, n);
         totals(&e, r, &h);
         emit_blank(&e);
-        emit_table(&e, "sites", shown, 13);
-        size_t limit = t.view.limit ? (size_t)t.view.limit : ngroups;
-        for (size_t i = 0; i < ngroups && i < limit; i++) row(&e, r, &h, &groups[i], t.stacks, t.view.full);
-        if (limit < ngroups) emit_table_note(&e, "… %zu more, see --limit 0", ngroups - limit);
+        emit_table(&e, "sites", shown, 16);
+        size_t limit = t.view.limit ? (size_t)t.view.limit : nrows;
+        for (size_t i = 0; i < nrows && i < limit; i++) print_row(&e, r, &h, &rows[i], &sum, t.stacks, t.view.full);
+        if (limit < nrows) emit_table_note(&e, "… %zu more, see --limit 0", nrows - limit);
         emit_table_end(&e);
         report_symbols(&e, r);
         emit_end(&e);
@@ -169,7 +221,7 @@ int cmd_top(int argc, char **argv)
                   t.view.file);
         code = emit_finish(&e);
     }
-    free(groups);
+    free(rows);
     heap_free(&h);
     recording_close(r);
     return code;

@@ -61,6 +61,7 @@ struct recording {
     size_t nprocesses;
     struct snapshot *snapshots; /* by process, then seq */
     size_t nsnapshots;
+    bool named; /* some frames came with names */
     struct map images, frames, stacks;
 };
 

@@ -64,6 +64,7 @@ void emit_table_note(struct emit *e, const char *fmt, ...) __attribute__((format
 void emit_table_end(struct emit *e);
 
 /* ---- Units, into a small buffer that is reused after 16 calls. */
+bool unit_set(const char *name); /* of all byte figures from now on: auto, B, KiB, MiB, GiB */
 const char *unit_bytes(int64_t bytes);
 const char *unit_delta_bytes(int64_t bytes);
 const char *unit_count(int64_t n); /* 1,234,567 */

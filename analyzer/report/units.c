@@ -14,14 +14,24 @@ static char *ring(void)
     return buffers[next++ % 16];
 }
 
+static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+static int fixed = -1; /* index of names, -1: what suits */
+
+bool unit_set(const char *name)
+{
+    fixed = -1;
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0) fixed = i;
+    return fixed >= 0 || strcmp(name, "auto") == 0;
+}
+
 static const char *bytes(int64_t v, const char *sign)
 {
-    static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     char *s = ring();
     double d = (double)v;
     unsigned u = 0;
     if (d < 0) d = -d;
-    while (d >= 1023.95 && u < 6) d /= 1024, u++;
+    while (fixed >= 0 ? (int)u < fixed : d >= 1023.95 && u < 6) d /= 1024, u++;
     if (v < 0) sign = "-";
     snprintf(s, 64, u == 0 ? "%s%.0f %s" : "%s%.1f %s", sign, d, names[u]);
     return s;

@@ -16,6 +16,12 @@ usage top -n
 usage top -n many x
 usage top --sort size x
 usage leaks a b
+usage top --focus '(' x
+usage top --unit miles x
+usage peek x
+usage peek x '('
+usage list x
+usage tree --min-percent 101 x
 usage diff a b c d
 usage run
 usage run --rate
@@ -49,7 +55,7 @@ SEEP_RATE=lots
 export SEEP_RATE
 usage run -- true
 unset SEEP_RATE
-for c in run snapshot info top tasks leaks diff trend rss gate suppress baseline export; do
+for c in run snapshot info top list peek tree tasks leaks diff trend rss gate suppress baseline export; do
     "$seep" help $c | grep -q Examples || { echo "help $c has no examples"; bad=1; }
     "$seep" $c --help >/dev/null || { echo "$c --help fails"; bad=1; }
 done

@@ -33,6 +33,15 @@ check info_json 0 info --json server.seep
 check top 0 top server.seep
 check top_json 0 top --json --process 1234 --snapshot warm server.seep
 check top_stacks 0 top --stacks --sort alloc --limit 2 server.seep
+check top_cum 0 top --sort cum --unit KiB --process 1234 server.seep
+check top_focus 0 top --focus libjob --hide 'lib(c|job)' server.seep
+check list 0 list server.seep 'server\+0x1234'
+check list_json 0 list --json server.seep server
+check peek 0 peek server.seep 'server\+0x1234'
+check peek_json 0 peek --json --sort alloc server.seep .
+check tree 0 tree server.seep
+check tree_json 0 tree --json --ignore libjob --levels 1 server.seep
+check leaks_focus 0 leaks --ignore libjob --process 1234 server.seep
 check tasks 0 tasks server.seep
 check tasks_json 0 tasks --json --process 1234 server.seep
 check leaks 0 leaks server.seep
