@@ -167,6 +167,14 @@ static size_t stack_sys(void *ctx, size_t *inuse)
     return stack_sys_bytes();
 }
 
+static bool settle(void *ctx, uint64_t ns)
+{
+    (void)ctx;
+    if (!context_self()) return false;
+    co_sleep_ns(ns);
+    return true;
+}
+
 static const struct seep_task_provider provider = {
     .version = SEEP_TASK_PROVIDER_VERSION,
     .name = "coro",
@@ -174,6 +182,7 @@ static const struct seep_task_provider provider = {
     .roots = roots,
     .stacks = stacks,
     .stack_sys = stack_sys,
+    .settle = settle,
 };
 
 void provider_init(void)

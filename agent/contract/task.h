@@ -55,7 +55,8 @@ enum seep_object_kind {
 struct seep_wait {
     uintptr_t object; /* address of the primitive; 0: nil, which nothing ever wakes */
     enum seep_object_kind kind;
-    uint64_t owner_task; /* id of the task of this provider that holds the lock: who waits waits for it. 0: unknown, none */
+    uint64_t
+        owner_task; /* id of the task of this provider that holds the lock: who waits waits for it. 0: unknown, none */
 };
 
 enum { SEEP_TASK_REGS = 16 };
@@ -96,6 +97,8 @@ struct seep_task_provider {
     int (*stacks)(void *ctx, seep_range_fn *fn, void *arg); /* memory that only holds tasks' stacks:
                                                                not a root by itself */
     size_t (*stack_sys)(void *ctx, size_t *inuse);          /* bytes of address space committed for stacks */
+    /* In the program: when the caller is a task of this provider, lets the others run for about that long and returns true. */
+    bool (*settle)(void *ctx, uint64_t ns);
 };
 #define SEEP_TASK_PROVIDER_VERSION 1
 

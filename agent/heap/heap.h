@@ -83,6 +83,7 @@ struct heap_sample {
 struct heap_sample **heap_span_samples(struct mspan *s);
 uint32_t heap_span_nelems(const struct mspan *s);
 size_t heap_span_elem_size(const struct mspan *s);
+uintptr_t heap_slot_address(const struct mspan *s, uint32_t index);
 
 /* ---- Metadata: never freed, off the program's heap, zeroed. NULL when the kernel refuses. */
 void *persistent_alloc(size_t size, size_t align, enum os_kind kind);

@@ -24,6 +24,39 @@ int seep_snapshot(const char *label);
  * Returns 0, -EBUSY when already recording, or a negative errno. */
 int seep_record(const char *path);
 
+/* ---- Checks inside a program, for tests. The same snapshot and the same verdicts, but nothing is recorded. */
+enum { SEEP_CHECK_FINDINGS = 32, SEEP_CHECK_FRAMES = 16 };
+struct seep_check_finding {
+    const char *rule, *confidence, *wait_reason; /* strings that live for ever; wait_reason: "" where there is none */
+    uint64_t objects, bytes; /* tasks and their stacks, or blocks; those of memory that were sampled */
+    unsigned nframes, ncreated;
+    void *frames[SEEP_CHECK_FRAMES];  /* where it waits or was allocated, leaf first; none: not sampled */
+    void *created[SEEP_CHECK_FRAMES]; /* of tasks */
+};
+struct seep_check_report {
+    uint64_t leaked_tasks, unreachable_objects, unreachable_bytes; /* exact */
+    int doubtful;      /* 1: something could not be looked at, so nothing is proven */
+    unsigned n, total; /* findings below; in all */
+    struct seep_check_finding findings[SEEP_CHECK_FINDINGS];
+};
+/* Looks for leaks now: memory that nothing points to, tasks that can never run again, and what else is proven or likely. Before that, tasks
+ * that are about to run get up to 100 ms to do so. Returns the number of findings, or a negative errno: -EAGAIN, the process
+ * can't be forked now. Not from a signal handler. [parks when called by a coroutine] */
+int seep_check(struct seep_check_report *out);
+/* seep_check(), told on standard error, one line for each finding and its frames; where: named in the first line, may be NULL. Returns
+ * the number of findings, or 1 when the check was not possible: a test that was not made has not passed. */
+int seep_verify_none(const char *where);
+
+/* The block that p points into, and what only it keeps, is no leak. -EINVAL: p is not in a block of the heap. */
+int seep_ignore(const void *p);
+/* [p, p + size) may hold pointers that count, from now on until seep_unroot() with the same values (-ENOENT: not known). For
+ * memory that the agent can't know of: a device, a file of another process. 0 or -ENOMEM. */
+int seep_root(const void *p, size_t size);
+int seep_unroot(const void *p, size_t size);
+/* What the calling thread allocates between them is no leak. Nests. */
+void seep_no_leak_begin(void);
+void seep_no_leak_end(void);
+
 /* Memory from the agent's heap that the marker sees as what it is. Free with seep_free or free. NULL with errno ENOMEM. */
 #define SEEP_NOSCAN 1u /* holds no pointers */
 #define SEEP_ZERO   2u /* cleared */

@@ -26,6 +26,8 @@ int64_t prof_first_gap(void);
 /* The thread's sample counter fell below 0 on this allocation: decides, captures, records, and sets the next
  * gap by heap_set_next_sample(). */
 void prof_alloc(struct mspan *span, uint32_t index, size_t requested);
+/* The calling thread's allocations are no leaks from now on, or again may be; nests. */
+void prof_no_leak(bool begin);
 /* The slot is being freed and its span has a sample table. */
 void prof_free(struct mspan *span, uint32_t index);
 /* realloc in place: the sampled object's requested size changed. */

@@ -17,6 +17,7 @@
 #include "agent/profile/internal.h"
 
 #include "agent/profile/unwind.h"
+#include "agent/snapshot/hints.h"
 #include "agent/util/options.h"
 
 /* Up to this rate in bytes stacks recur soon enough for trace.c to pay for its memory. */
@@ -114,12 +115,18 @@ uint64_t prof_rate(void)
 int64_t prof_first_gap(void)
 {
     prof_init();
+    if (agent_tls.no_leak) return 0;
     return thread_gap();
 }
 
 void prof_alloc(struct mspan *span, uint32_t index, size_t requested)
 {
     prof_init();
+    if (__builtin_expect(agent_tls.no_leak != 0, 0)) { /* each allocation comes here: ignored, and not in the profile */
+        heap_set_next_sample(0);
+        hints_add(heap_slot_address(span, index), 0);
+        return;
+    }
     heap_set_next_sample(thread_gap());
     if (agent_tls.in_profile || agent_in_child || prof.rate == 0) return;
     agent_tls.in_profile = 1;
@@ -136,6 +143,15 @@ void prof_alloc(struct mspan *span, uint32_t index, size_t requested)
         }
     }
     agent_tls.in_profile = 0;
+}
+
+void prof_no_leak(bool begin)
+{
+    agent_enter();
+    agent_tls.no_leak += begin ? 1u : agent_tls.no_leak ? -1u : 0;
+    heap_set_next_sample(agent_tls.no_leak ? 0
+                                           : thread_gap()); /* gaps have no memory: a new one is as good as the rest */
+    agent_leave();
 }
 
 void prof_free(struct mspan *span, uint32_t index)

@@ -17,6 +17,7 @@
 #include "agent/entry/entry.h"
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
+#include "agent/snapshot/check.h"
 #include "agent/snapshot/raw.h"
 #include "agent/snapshot/roots.h"
 #include "agent/util/log.h"
@@ -204,7 +205,10 @@ static void run(const struct snapshot_job *job)
     log_verbose(2, "snapshot %u: account %lu us, mark %lu us, judge %lu us, roots %lu KiB", job->seq,
                 (unsigned long)(t0 - begin) / 1000, (unsigned long)(t1 - t0) / 1000, (unsigned long)(t2 - t1) / 1000,
                 (unsigned long)roots.bytes / 1024);
-    write_snapshot(job, process_start(), &times, &j, &a);
+    if (job->request.check)
+        check_fill(job, &j);
+    else
+        write_snapshot(job, process_start(), &times, &j, &a);
 }
 
 int snapshot_child(const struct snapshot_job *job)

@@ -93,6 +93,7 @@ struct origin {
 };
 
 struct marker {
+    uintptr_t keep;    /* bits of a word that make an address */
     uintptr_t heap_lo; /* aligned to 64 MiB */
     size_t heap_len;
     uint64_t **pages;    /* 64 MiB each → 8192 page entries */

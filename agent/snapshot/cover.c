@@ -9,7 +9,7 @@
  * The unit of a length is not in memory. An address that is not aligned is that of a text: bytes. Otherwise elements may have up to
  * UNIT bytes, so that what is called covered errs towards more. A pointer to the start of a block is mostly its
  * owner's and no slice: the word after it counts as a length only when it is no likely flag or count of references, and the finding
- * is called likely then.
+ * is called likely then, as it is where a pointer and a length stand without a capacity; a note, where it is little.
  *
  * Each word is scanned once, so each reference is noted once. An object with a plain pointer to its start costs one look at a
  * byte from then on; one with over MAX_REFS slices is taken for covered.
@@ -23,7 +23,7 @@
 #include "agent/os/os.h"
 #include "agent/util/log.h"
 
-enum { UNIT = 64, MAX_REFS = 64, LEAST_LENGTH = 16, WASTE_BYTES = 4096, PATHS = 8 };
+enum { UNIT = 64, MAX_REFS = 64, LEAST_LENGTH = 16, WASTE_BYTES = 4096, PATHS = 8, MANY = 4, MUCH_BYTES = 256 << 10 };
 static const uint64_t PATHS_NS = 1500000000;
 
 struct interval {
@@ -33,8 +33,8 @@ struct interval {
 
 struct covered { /* a large object */
     struct object_ref o;
-    uint32_t first, refs; /* first: interval + 1 */
-    bool full, by_start, text;
+    uint32_t first, refs;     /* first: interval + 1 */
+    bool full, guessed, text; /* guessed: by something less than three words into the middle */
 };
 
 struct cover {
@@ -65,7 +65,7 @@ void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const
     if (size < COVER_MIN_BYTES) return;
     struct covered *v = covered_of(m->cover, o);
     if (v->full) return;
-    uintptr_t at = *w - object_base(m, o);
+    uintptr_t at = (*w & m->keep) - object_base(m, o);
     size_t rest = size - at, unit = *w % 8 ? 1 : UNIT, n = 0;
     bool triple = end - w > 2 && w[1] <= w[2] && w[2] > 0 && w[2] <= rest && (at > 0 || w[2] >= LEAST_LENGTH);
     bool pair = !triple && end - w > 1 && w[1] > 0 && w[1] <= rest && (at > 0 || w[1] >= LEAST_LENGTH);
@@ -75,7 +75,7 @@ void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const
         v->full = true;
         return;
     }
-    if (at == 0) v->by_start = true;
+    if (at == 0 || !triple) v->guessed = true;
     if (unit == 1) v->text = true;
     size_t bytes = n && n < rest / unit ? n * unit : rest;
     struct interval *i = child_vec_add(&m->cover->intervals, sizeof *i);
@@ -122,7 +122,7 @@ static uint64_t requested(struct marker *m, struct object_ref o)
 
 struct site {
     uint32_t stack;
-    bool text, likely;
+    bool text, likely; /* likely: by a pair of words, or by the start */
     uint64_t objects, bytes, used, refs;
     struct object_ref largest;
     uint64_t largest_bytes;
@@ -141,10 +141,10 @@ static void add_object(struct marker *m, struct child_map *index, struct child_v
     if (used > size) used = size;
     if (size - used < WASTE_BYTES || (size - used) * 4 < size * 3) return;
     uint32_t stack = object_site(m, v->o);
-    uint32_t *slot = child_map_slot(index, (uint64_t)stack << 2 | (uint64_t)v->text << 1 | v->by_start);
+    uint32_t *slot = child_map_slot(index, (uint64_t)stack << 2 | (uint64_t)v->text << 1 | v->guessed);
     if (!*slot) {
         struct site *s = child_vec_add(sites, sizeof *s);
-        *s = (struct site){.stack = stack, .text = v->text, .likely = v->by_start};
+        *s = (struct site){.stack = stack, .text = v->text, .likely = v->guessed};
         *slot = (uint32_t)sites->n;
     }
     struct site *s = (struct site *)sites->items + *slot - 1;
@@ -163,7 +163,9 @@ static void emit(struct marker *m, const struct snapshot_job *job, struct judgem
 {
     struct finding *f = child_vec_add(&j->findings, sizeof *f);
     *f = (struct finding){.rule = s->text ? SEEP_RULE_SUBSTRING_RETENTION : SEEP_RULE_SUBSLICE_RETENTION,
-                          .confidence = j->proofs && !s->likely ? SEEP_PROVEN : SEEP_LIKELY,
+                          .confidence = j->proofs && !s->likely                                  ? SEEP_PROVEN
+                                        : s->objects >= MANY || s->bytes - s->used >= MUCH_BYTES ? SEEP_LIKELY
+                                                                                                 : SEEP_INFO,
                           .stack = s->stack,
                           .objects = s->objects,
                           .bytes = s->bytes,

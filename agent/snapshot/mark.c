@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "agent/os/os.h"
+#include "agent/util/options.h"
 
 #define PAGE_SHIFT_SEEP 13
 #define ARENA_SHIFT     26
@@ -116,6 +117,7 @@ static int add_span(void *arg, const struct heap_span_info *s)
 void mark_collect(struct marker *m)
 {
     memset(m, 0, sizeof *m);
+    m->keep = UINTPTR_MAX >> agent_options.tag_bits;
     struct collect c = {.m = m};
     heap_walk_spans(count_span, &c);
     m->stack_room = 1u << 16;
@@ -271,10 +273,10 @@ static inline __attribute__((always_inline)) void found(struct marker *m, const 
 static inline __attribute__((always_inline)) void scan(struct marker *m, const uintptr_t *w, const uintptr_t *end,
                                                        uintptr_t self_lo, uintptr_t self_size, bool watch)
 {
-    uintptr_t lo = m->heap_lo;
+    uintptr_t lo = m->heap_lo, keep = m->keep;
     size_t len = m->heap_len;
     for (; w < end; w++) {
-        uintptr_t p = *w;
+        uintptr_t p = *w & keep;
         /* <=: one past the last block of the heap */
         if (__builtin_expect(p - lo <= len, 0) && p - self_lo >= self_size) found(m, w, end, p, watch);
         if (watch && (p - m->stacks[0].lo < m->stacks[0].len || p - m->stacks[1].lo < m->stacks[1].len) &&

@@ -23,7 +23,9 @@
 
 #include "agent/entry/entry.h"
 #include "agent/os/os.h"
+#include "agent/snapshot/hints.h"
 #include "agent/snapshot/raw.h"
+#include "agent/util/options.h"
 
 #define PM_PRESENT       (1ull << 63)
 #define PM_SWAP          (1ull << 62)
@@ -51,8 +53,9 @@ static struct roots {
     unsigned char *in_core; /* of mincore */
     char *copy;             /* 64 KiB, for pages that are not to be touched in place */
     size_t page;
-    uintptr_t self_lo, self_hi; /* words that point there do not count */
-    struct child_vec out;       /* of struct range: left out; sorted, disjoint */
+    bool globals, stacks, registers, tls; /* SEEP_ROOTS */
+    uintptr_t self_lo, self_hi;           /* words that point there do not count */
+    struct child_vec out;                 /* of struct range: left out; sorted, disjoint */
 } R;
 
 static void incomplete(const char *why)
@@ -237,7 +240,7 @@ static bool is_descriptor(uintptr_t tp)
 /* The thread's table of TLS blocks: the descriptor points to its second entry. */
 static void mark_dtv(uintptr_t tp)
 {
-    if (is_descriptor(tp)) mark_value(R.m, ((const uintptr_t *)tp)[1] - 2 * sizeof(uintptr_t));
+    if (R.tls && is_descriptor(tp)) mark_value(R.m, ((const uintptr_t *)tp)[1] - 2 * sizeof(uintptr_t));
 }
 
 /* A stack on which nothing runs for the program: its descriptor counts, and static TLS as long as the thread is there. */
@@ -296,10 +299,10 @@ void roots_mark_thread(const struct stopped_thread *t)
 {
     from(FROM_REGISTER, (uint64_t)t->tid);
     unsigned nregs = live_regs(t);
-    for (unsigned i = 0; i < nregs; i++) mark_value(R.m, t->all_regs[i]);
+    for (unsigned i = 0; R.registers && i < nregs; i++) mark_value(R.m, t->all_regs[i]);
     const uintptr_t regs[] = {t->regs.sp,  t->regs.fp,  t->regs.rbx, t->regs.r12,
                               t->regs.r13, t->regs.r14, t->regs.r15, t->start_arg};
-    for (unsigned i = 0; i < sizeof regs / sizeof *regs; i++) mark_value(R.m, regs[i]);
+    for (unsigned i = 0; R.registers && i < sizeof regs / sizeof *regs; i++) mark_value(R.m, regs[i]);
     mark_dtv(t->tls);
     from(FROM_STACK, (uint64_t)t->tid);
     if (t->stack_lo >= t->stack_hi) return; /* its mapping is scanned whole */
@@ -309,7 +312,10 @@ void roots_mark_thread(const struct stopped_thread *t)
     } else if (judge_owns_stack(lo, t->stack_hi)) {
         return; /* it is a task's, and the task is parked: judge.c decides */
     }
-    roots_mark_range(lo, t->stack_hi);
+    bool here = inside(t->tls, lo, t->stack_hi);
+    uintptr_t tls = here && t->tls - TLS_BELOW_TP > lo ? t->tls - TLS_BELOW_TP : here ? lo : t->stack_hi;
+    if (R.stacks) roots_mark_range(lo, tls);
+    if (here && R.tls) roots_mark_range(tls, t->stack_hi);
 }
 
 static void one_thread(const struct stopped_thread *t)
@@ -419,12 +425,47 @@ static int scan_module(void *arg, uintptr_t lo, uintptr_t hi, const char *path)
     return 0;
 }
 
+static int leave_out_module(void *arg, uintptr_t lo, uintptr_t hi, const char *path)
+{
+    (void)path;
+    return leave_out_stacks(arg, lo, hi);
+}
+
+static void mark_hint(void *arg, uintptr_t p, size_t size)
+{
+    (void)arg;
+    if (size)
+        scan_copied(p, p + size); /* whatever memory it is */
+    else
+        mark_value(R.m, p);
+}
+
+static bool named(const char *list, const char *word)
+{
+    const char *p = strstr(list, word);
+    size_t n = strlen(word);
+    return p && (p == list || p[-1] == ',') && (p[n] == ',' || p[n] == 0);
+}
+
+/* A list that names no kind at all is a mistake. */
+static void read_kinds(void)
+{
+    const char *list = agent_options.roots;
+    R.globals = named(list, "globals");
+    R.stacks = named(list, "stacks");
+    R.registers = named(list, "registers");
+    R.tls = named(list, "tls");
+    if (!(R.globals || R.stacks || R.registers || R.tls)) R.globals = R.stacks = R.registers = R.tls = true;
+    if (!(R.globals && R.stacks && R.registers && R.tls)) incomplete("SEEP_ROOTS leaves roots out");
+}
+
 void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
     R.m = m;
     R.stats = stats;
     R.out = (struct child_vec){0};
+    read_kinds();
     if (!R.page) {
         R.page = os_page_size();
         R.entries = scratch_alloc(ENTRIES * 8);
@@ -444,6 +485,8 @@ void roots_mark(struct marker *m, const struct snapshot_job *job, struct root_st
         if (p->stacks) p->stacks(p->ctx, leave_out_stacks, NULL);
         if (p->roots) p->roots(p->ctx, mark_provider_range, NULL);
     }
+    hints_each(mark_hint, NULL);
+    if (!R.globals) modules_data(leave_out_module, NULL);
     scratch_alloc(1 << 20); /* the vector below grows within memory that is already noted as the agent's */
     os_regions(leave_out_region, NULL);
     merge_out();

@@ -25,6 +25,8 @@ enum snapshot_trigger { TRIGGER_INTERVAL, TRIGGER_SIGNAL, TRIGGER_CONTROL, TRIGG
 struct snapshot_request {
     enum snapshot_trigger trigger;
     char label[256];
+    struct check_data *check; /* shared memory for the verdicts, which are not recorded then; NULL: record */
+    int tid;                  /* of a check: who asked */
 };
 
 struct snapshot_result {

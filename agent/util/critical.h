@@ -30,6 +30,7 @@ struct agent_tls {
     uint32_t stop_pending; /* set by the stop signal's handler while critical > 0 */
     uint32_t in_profile;   /* recursion guard of the profiler */
     uint32_t heap_exited;  /* heap_thread_exit() has run: no cache of its own any more */
+    uint32_t no_leak;      /* depth of seep_no_leak_begin(): what is allocated meanwhile is no leak */
     uint32_t eintr_ours;   /* set by the stop signal's handler when it was what interrupted a system call */
     struct thread *thread; /* entry/threads.c: registry entry, NULL until known */
     uint64_t rng;          /* sampler's generator state, 0: not seeded */
