@@ -26,6 +26,7 @@ const struct command commands[] = {
     {"baseline", cmd_baseline, "accept the findings of today, for gate"},
     {"export", cmd_export, "write a profile for other tools"},
     {"report", cmd_report, "write one HTML page about a recording"},
+    {"completion", cmd_completion, "completion script for bash, zsh or fish"},
     {"help", cmd_help, "this text, or a command's"},
     {NULL, NULL, NULL},
 };

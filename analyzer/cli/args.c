@@ -29,8 +29,14 @@ static char *help_filter(int key, const char *text, void *input)
     return key == ARGP_KEY_HELP_DUP_ARGS_NOTE ? NULL : (char *)(uintptr_t)text;
 }
 
+void (*args_visitor)(const struct argp *argp);
+
 int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input)
 {
+    if (args_visitor) {
+        args_visitor(argp);
+        return EXIT_USAGE;
+    }
     const struct argp_child child[] = {{argp, 0, NULL, 0}, {0}};
     const struct argp all = {.parser = root_parse, .children = child};
     struct root r = {.input = input};

@@ -32,8 +32,11 @@ int cmd_suppress(int argc, char **argv);
 int cmd_baseline(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
+/* Not NULL: args_parse() shows it the parser and returns EXIT_USAGE instead of parsing (completion.c). */
+extern void (*args_visitor)(const struct argp *argp);
 /* Parses by argp; a mistake is one line and EXIT_USAGE, and --help ends the program with 0. 0: go on. */
 int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
 /* From inside a parser: one line, then the program ends with EXIT_USAGE. */

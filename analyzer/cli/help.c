@@ -59,7 +59,7 @@ static void help_commands(void)
 {
     puts("Usage: seep COMMAND [OPTION…] …\n\n"
          "Finds leaks of memory and of coroutines in programs, and says how sure it is.\n");
-    for (const struct command *c = commands; c->name; c++) printf("  %-10s %s\n", c->name, c->summary);
+    for (const struct command *c = commands; c->name; c++) printf("  %-11s %s\n", c->name, c->summary);
     puts("\nTo begin:\n"
          "  seep run -o server.seep -- ./server     record a program\n"
          "  seep leaks server.seep                  what leaked\n"

@@ -46,6 +46,7 @@ size_t graph_nodes(struct recording *r, const struct heap *h, struct filter *f, 
     size_t n = 0;
     for (size_t i = 0; i < h->n; i++) {
         const struct heap_row *row = &h->rows[i];
+        progress_step("looking up symbols", i, h->n);
         n = stack_path(r, f, row->stack, &lines);
         for (size_t j = 0; j < n; j++) {
             size_t at = node_of(&g, graph_key(&lines[j], level), &lines[j]);

@@ -101,6 +101,7 @@ size_t heap_group(struct recording *r, const struct heap *h, bool by_stack, stru
     *out = NULL;
     for (size_t i = 0; i < h->n; i++) {
         struct heap_row *row = &h->rows[i];
+        progress_step("looking up symbols", i, h->n);
         struct site site = stack_site(r, row->stack);
         uint64_t key = by_stack ? row->stack->hash : site_key(&site);
         size_t at = (size_t)(uintptr_t)map_get(&sites, key);

@@ -46,6 +46,7 @@ static void read_heap(struct recording *r, const struct trends *t, struct lines 
                               "unreachable_bytes FROM heap WHERE snapshot = ?";
     for (size_t i = 0; i < t->n; i++) {
         int64_t rate = t->snaps[i]->rate_bytes;
+        progress_step("reading snapshots", i, t->n);
         for (struct query *q = store_query(r->store, sql, 1, t->snaps[i]->id); query_next(q);) {
             int64_t v[8];
             for (int c = 0; c < 8; c++) v[c] = query_count(q, c, "a figure of heap");

@@ -12,6 +12,7 @@
 
 void emit_init(struct emit *e, FILE *out, bool json)
 {
+    progress_end();
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
     *e = (struct emit){.out = out, .json = json, .first = true};
     e->color = !json && !(no && *no) && !(term && strcmp(term, "dumb") == 0) && isatty(fileno(out));

@@ -109,6 +109,7 @@ static void vsay(const char *fmt, va_list ap)
 
 void say(const char *fmt, ...)
 {
+    progress_end();
     va_list ap;
     va_start(ap, fmt);
     vsay(fmt, ap);
@@ -117,6 +118,7 @@ void say(const char *fmt, ...)
 
 int fail(int code, const char *fmt, ...)
 {
+    progress_end();
     va_list ap;
     va_start(ap, fmt);
     vsay(fmt, ap);

@@ -73,6 +73,9 @@ size_t text_width(const char *s); /* code points */
 
 const char *path_base(const char *path);
 
+/* Tells how far a long piece of work is; cheap enough for each thousandth of it. progress_end() before anything is printed. */
+void progress_step(const char *what, size_t done, size_t all);
+void progress_end(void);
 /* Writes path in one step; a regular file that is there is replaced, anything else refused. */
 int file_replace(const char *path, const struct buf *b, struct err *e);
 /* Reads a regular file of at most max bytes. */
