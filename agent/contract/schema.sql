@@ -59,6 +59,17 @@ CREATE TABLE frame (
 );
 CREATE UNIQUE INDEX frame_key ON frame (ifnull(image, 0), offset);
 
+-- Names that came with a frame, of imported profiles whose program is not at hand; such a frame's offset is a number made from them. seq 0
+-- is the innermost of inlined calls. Absent in recordings of the agent, which asks for no names, and in older ones the whole table.
+CREATE TABLE symbol (
+  frame    INTEGER NOT NULL REFERENCES frame (id),
+  seq      INTEGER NOT NULL,
+  function TEXT    NOT NULL,
+  file     TEXT    NOT NULL,               -- '' where it is not known
+  line     INTEGER NOT NULL,               -- 0 where it is not known
+  PRIMARY KEY (frame, seq)
+) WITHOUT ROWID;
+
 -- A call stack, interned by the hash of stack_key.h.
 CREATE TABLE stack (
   id     INTEGER PRIMARY KEY,
@@ -70,7 +81,7 @@ CREATE TABLE snapshot (
   id            INTEGER PRIMARY KEY,
   process       INTEGER NOT NULL REFERENCES process (id),
   seq           INTEGER NOT NULL,          -- 1, 2, … within the process
-  trigger       TEXT    NOT NULL,          -- interval, signal, control, api, exit
+  trigger       TEXT    NOT NULL,          -- interval, signal, control, api, exit; import: a profile of another runtime
   label         TEXT    NOT NULL DEFAULT '',
   unix_ns       INTEGER NOT NULL,
   mono_ns       INTEGER NOT NULL,

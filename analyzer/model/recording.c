@@ -112,6 +112,7 @@ struct recording *recording_open(const char *path, struct err *e)
     load_processes(r);
     load_snapshots(r);
     load_images(r);
+    r->named = store_has_symbols(store);
     if (!recording_error(r)->code) return r;
     *e = *recording_error(r);
     recording_close(r);
@@ -188,11 +189,31 @@ struct stack *recording_stack(struct recording *r, int64_t id)
     return s;
 }
 
+/* Names that came with the frame. */
+static bool load_names(struct recording *r, struct frame *f)
+{
+    static const char sql[] = "SELECT function, file, line FROM symbol WHERE frame = ? ORDER BY seq";
+    enum { MAX_LINES = 64 };
+    struct query *q = store_query(r->store, sql, 1, f->id);
+    while (f->nlines < MAX_LINES && query_next(q)) {
+        if (!f->lines) f->lines = arena_alloc(&r->arena, MAX_LINES * sizeof *f->lines);
+        struct sym_line *l = &f->lines[f->nlines++];
+        int64_t line = query_count(q, 2, "symbol.line");
+        l->function = l->linkage = arena_strdup(&r->arena, query_text(q, 0, "symbol.function"));
+        l->file = arena_strdup(&r->arena, query_text(q, 1, "symbol.file"));
+        if (!*l->file) l->file = NULL;
+        l->line = line < 1 << 30 ? (unsigned)line : 0;
+    }
+    query_end(q);
+    return f->nlines > 0;
+}
+
 const struct frame *frame_resolve(struct recording *r, struct frame *f)
 {
     enum { MAX_LINES = 64 };
     if (f->resolved) return f;
     f->resolved = true;
+    if (r->named && load_names(r, f)) return f;
     if (!f->image || f->offset == 0) return f;
     struct image *im = map_get(&r->images, (uint64_t)f->image->id);
     if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);

@@ -36,6 +36,27 @@ static bool named_allocator(const char *function)
     return false;
 }
 
+/* Go's standard library: its packages wait and allocate on behalf of whoever called them. */
+static const char *const go_packages[] = {
+    "runtime.", "runtime/", "sync.",    "sync/",   "internal/", "syscall.",   "time.",         "reflect.",
+    "bytes.",   "strings.", "strconv.", "bufio.",  "io.",       "io/",        "fmt.",          "sort.",
+    "slices.",  "maps.",    "errors.",  "os.",     "os/",       "net.",       "net/",          "encoding/",
+    "context.", "log.",     "log/",     "regexp.", "regexp/",   "crypto/",    "compress/",     "text/",
+    "html/",    "mime.",    "mime/",    "path/",   "unicode/",  "container/", "database/sql.",
+};
+
+static bool in_go_library(const char *function)
+{
+    /* "log.constprop.0" is a C function. */
+    static const char *const suffixes[] = {"constprop.", "isra.", "part.", "cold", "lto_priv.", "llvm.", "clone."};
+    const char *dot = strchr(function, '.');
+    for (size_t i = 0; dot && i < sizeof suffixes / sizeof *suffixes; i++)
+        if (strncmp(dot + 1, suffixes[i], strlen(suffixes[i])) == 0) return false;
+    for (size_t i = 0; i < sizeof go_packages / sizeof *go_packages; i++)
+        if (strncmp(go_packages[i], function, strlen(go_packages[i])) == 0) return true;
+    return false;
+}
+
 static bool matches(const char *pattern, const char *s)
 {
     size_t n = strlen(pattern);
@@ -53,7 +74,7 @@ bool function_is_library(const char *function)
 {
     for (size_t i = 0; i < sizeof library_functions / sizeof *library_functions; i++)
         if (matches(library_functions[i], function)) return true;
-    return named_allocator(function);
+    return in_go_library(function) || named_allocator(function);
 }
 
 const char *module_name(struct arena *a, const char *path)

@@ -99,13 +99,19 @@ void report_snapshots(struct emit *e, struct recording *r, struct snapshot *cons
         if (i < 4 || n < 7) {
             emit_line(e, STYLE_PLAIN, "  %s  snapshot %lld (%s%s%s), %s", report_process(r, s->process),
                       (long long)s->seq, s->trigger, *s->label ? ", " : "", s->label, unit_time(s->unix_ns));
-            emit_line(e, STYLE_PLAIN, "    live %s in %s, unreachable %s in %s, exact; %s", unit_bytes(s->live_bytes),
-                      unit_plural(s->live_objects, "block"), unit_bytes(s->unreachable_bytes),
-                      unit_plural(s->unreachable_objects, "block"),
-                      s->rate_bytes == 0 ? "no stacks: sampling was off (--rate 0)"
-                      : s->rate_bytes == 1
-                          ? "every allocation's stack is known"
-                          : arena_printf(&r->arena, "stacks sampled every %s", unit_bytes(s->rate_bytes)));
+            if (strcmp(s->trigger, "import") == 0)
+                emit_line(e, STYLE_PLAIN,
+                          "    live %s in %s, by the profile's own estimate; it does not say what can be reached, so "
+                          "nothing is proven",
+                          unit_bytes(s->live_bytes), unit_plural(s->live_objects, "block"));
+            else
+                emit_line(e, STYLE_PLAIN, "    live %s in %s, unreachable %s in %s, exact; %s",
+                          unit_bytes(s->live_bytes), unit_plural(s->live_objects, "block"),
+                          unit_bytes(s->unreachable_bytes), unit_plural(s->unreachable_objects, "block"),
+                          s->rate_bytes == 0 ? "no stacks: sampling was off (--rate 0)"
+                          : s->rate_bytes == 1
+                              ? "every allocation's stack is known"
+                              : arena_printf(&r->arena, "stacks sampled every %s", unit_bytes(s->rate_bytes)));
         } else if (i == 4) {
             emit_line(e, STYLE_DIM, "  … and %zu more processes", n - 4);
         }

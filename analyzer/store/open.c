@@ -137,6 +137,16 @@ static int64_t pragma(sqlite3 *db, const char *sql)
     return v;
 }
 
+static bool has_table(sqlite3 *db, const char *name)
+{
+    sqlite3_stmt *st = NULL;
+    bool any = sqlite3_prepare_v2(db, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", -1, &st, NULL) ==
+                   SQLITE_OK &&
+               sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW;
+    sqlite3_finalize(st);
+    return any;
+}
+
 /* Every table and column of the schema, and no table, view or trigger besides. */
 static int check_tables(struct store *s, struct err *e)
 {
@@ -159,7 +169,9 @@ static int check_tables(struct store *s, struct err *e)
         sqlite3_bind_text(look, 1, table, -1, SQLITE_STATIC);
         sqlite3_bind_text(look, 2, col, -1, SQLITE_STATIC);
         int rc = sqlite3_step(look);
-        if (rc == SQLITE_DONE)
+        if (rc == SQLITE_DONE && strcmp(table, "symbol") == 0 && !has_table(s->db, table))
+            ; /* recordings from before imports */
+        else if (rc == SQLITE_DONE)
             err_set(e, EXIT_INPUT, "%s: not a recording of this format: %s.%s is missing", s->path, table, col);
         else if (rc != SQLITE_ROW)
             err_set(e, EXIT_INPUT, "%s: damaged: %s", s->path, sqlite3_errmsg(s->db));

@@ -43,4 +43,14 @@ int store_create(const char *path, bool force, struct err *e);
 /* Adds an event ("exit", "signal") for the newest process with that pid. Errors are for the caller to ignore. */
 int store_add_event(const char *path, int pid, const char *kind, const char *detail);
 
+/* ---- Writing a new recording: store_create, then rows in one transaction. types: a letter for each value: i int64_t, r double,
+ * t text (const char *), b blob (const void *, size_t), n NULL (no value). sql is a literal. Returns the row's id; errors stay until
+ * writer_close, which says them and then removes nothing: the caller's file is new and may be unlinked. */
+struct writer;
+struct writer *writer_open(const char *path, struct err *e);
+int64_t writer_row(struct writer *w, const char *sql, const char *types, ...);
+int writer_close(struct writer *w, bool keep, struct err *e); /* commits where keep and all went well */
+/* True where the recording holds rows of symbol. */
+bool store_has_symbols(struct store *s);
+
 #endif
