@@ -25,7 +25,6 @@ const struct command commands[] = {
     {"suppress", cmd_suppress, "hide one finding, with a reason, for gate"},
     {"baseline", cmd_baseline, "accept the findings of today, for gate"},
     {"export", cmd_export, "write a profile for other tools"},
-    {"import", cmd_import, "make a recording of profiles of a Go program"},
     {"report", cmd_report, "write one HTML page about a recording"},
     {"completion", cmd_completion, "completion script for bash, zsh or fish"},
     {"help", cmd_help, "this text, or a command's"},

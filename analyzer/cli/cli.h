@@ -31,7 +31,6 @@ int cmd_gate(int argc, char **argv);
 int cmd_suppress(int argc, char **argv);
 int cmd_baseline(int argc, char **argv);
 int cmd_export(int argc, char **argv);
-int cmd_import(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 int cmd_help(int argc, char **argv);

@@ -135,7 +135,8 @@ int cmd_peek(int argc, char **argv)
         emit_str(&e, "file", p.view.file);
         emit_int(&e, "total_bytes", g.total);
         emit_bool(&e, "estimated", h.sampled);
-        emit_line(&e, STYLE_PLAIN, "matching \"%s\": %s", p.view.operands[0], unit_plural((int64_t)matched, "function"));
+        emit_line(&e, STYLE_PLAIN, "matching \"%s\": %s", p.view.operands[0],
+                  unit_plural((int64_t)matched, "function"));
         emit_array(&e, "functions");
         for (size_t i = 0; i < g.nnodes; i++) {
             if (regexec(&re, site_function(&r->arena, &g.nodes[i].site), 0, NULL, 0) != 0) continue;

@@ -59,6 +59,7 @@ check gate 1 gate server.seep
 check gate_known 0 gate --ignore "$(grep -o '^\[[0-9a-f]*' leaks.out | sed -n 1p | tr -d '[')" --max-bytes 100M --max-tasks 2 server.seep
 check gate_json 1 gate --json --fail-on likely server.seep
 printf 'leak:libjob\nleak:nothing like it\n\n[22fa5216]\nwhy = until the peer is fixed\nuntil = 2020-01-31\n' >test.supp
+check gate_suppress_json 1 gate --json --suppress test.supp server.seep
 check gate_suppress 1 gate --suppress test.supp server.seep
 check gate_files 1 gate --baseline base.json --suppress test.supp --junit gate.xml --sarif gate.sarif --limit 1 server.seep
 cat gate.xml >gate_junit.out
