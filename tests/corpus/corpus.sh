@@ -27,7 +27,7 @@ for line in open(expected):
     case, function, reason, rules, count = line.rstrip("\n").split("\t")
     if only and case != only:
         continue
-    hits = [f for f in tasks if f["site"]["function"] == function and f["wait_reason"] == reason]
+    hits = [f for f in tasks if f["site"]["function"] in function.split("|") and f["wait_reason"] in reason.split("|")]
     seen.update(id(f) for f in hits)
     n = sum(f["objects"] for f in hits)
     rule = ",".join(sorted({f["rule"] for f in hits})) or "-"
