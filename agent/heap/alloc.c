@@ -45,7 +45,7 @@ static void *out_of_memory(void)
 
 /* ---- Allocation */
 /* The counter fell below 0: either the gap is over, or another part of a long one begins. */
-void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requested)
+void *alloc_sampled(struct mcache *mc, void *p, size_t requested)
 {
     int saved = errno;
     agent_enter();
@@ -53,8 +53,8 @@ void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requeste
         mcache_arm(mc, mc->sample_rest + (mc->sample >> COUNT_BITS));
     } else {
         mcache_arm(mc, INT64_MAX); /* replaced by the profiler, unless it can't */
-        prof_alloc(s, s->state == SPAN_LARGE ? 0 : span_index(s, (uintptr_t)p), requested);
-        if (s->state == SPAN_SMALL) span_set_owner(s, mc);
+        struct mspan *s = span_of((uintptr_t)p);
+        prof_alloc(s, span_index(s, (uintptr_t)p), requested);
     }
     agent_leave();
     errno = saved;
@@ -64,18 +64,21 @@ void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requeste
 /* A slot of the class from the caller's cache; sampled and cleared as asked. In a critical section. */
 static void *class_alloc(struct mcache *mc, unsigned sc, size_t requested, unsigned flags)
 {
-    struct mspan *s = mc->alloc[sc];
-    bool fresh;
-    struct slot *p = span_pop(s, &fresh);
+    bool fresh = false, zero = (flags & HEAP_ZERO) != 0;
+    struct slot *p = sc & 1 || mc->bin[sc >> 1].n == 0 ? NULL : bin_pop(&mc->bin[sc >> 1]);
     if (!p) {
-        s = mcache_refill(mc, sc);
-        if (!s) return NULL;
+        struct mspan *s = mc->alloc[sc];
         p = span_pop(s, &fresh);
+        if (!p) {
+            s = mcache_refill(mc, sc);
+            if (!s) return NULL;
+            p = span_pop(s, &fresh);
+        }
+        zero &= !fresh || s->needzero;
     }
-    bool zero = (flags & HEAP_ZERO) && (!fresh || s->needzero);
-    size_t size = s->elem_size;
-    mc->sample -= (int64_t)s->cost;
-    if (UNLIKELY(mc->sample < 0)) alloc_sampled(mc, s, p, requested);
+    size_t size = class_to_size[sc >> 1];
+    mc->sample -= (int64_t)class_cost(size);
+    if (UNLIKELY(mc->sample < 0)) alloc_sampled(mc, p, requested);
     if (zero) memset(p, 0, size);
     return p;
 }
@@ -107,6 +110,15 @@ __attribute__((noinline)) void *malloc_slow(size_t size, unsigned flags)
     void *p = sized_alloc(size, 0, class_for(size, 0, flags), flags);
     if (UNLIKELY(heap_traced)) trace_alloc(p, size, 0, flags);
     return p;
+}
+
+/* Over FINE_MAX_BYTES, or the thread's first. */
+__attribute__((noinline)) void *malloc_medium(size_t size)
+{
+    struct mcache *mc = agent_tls.mcache;
+    if (UNLIKELY(size - FINE_MAX_BYTES - 1 >= SMALL_MAX_BYTES - FINE_MAX_BYTES || mc == NULL))
+        return malloc_slow(size, 0);
+    return class_take(mc, abi_to_class128[(size - FINE_MAX_BYTES + 127) >> 7], size, malloc_slow);
 }
 
 void *heap_alloc(size_t size, size_t align, unsigned flags)
@@ -144,7 +156,7 @@ bool slot_is_free(const struct mspan *s, const struct slot *slot)
 {
     uintptr_t p = (uintptr_t)slot;
     return p >= s->bump || in_list(s, (uintptr_t)s->free, p) ||
-           in_list(s, REMOTE_ADDR(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE)), p);
+           in_list(s, REMOTE_ADDR(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE)), p) || bins_hold(s, p);
 }
 
 static void check_free(const struct mspan *s, uintptr_t p)
@@ -152,7 +164,7 @@ static void check_free(const struct mspan *s, uintptr_t p)
     if (UNLIKELY(!span_slot_start(s, p) || p - s->base >= (size_t)s->nelems * s->elem_size))
         heap_bad_free((void *)p, "not the start of an allocated block");
     const struct slot *slot = (const struct slot *)p;
-    if (UNLIKELY(slot == s->free || p >= s->bump || (agent_options.check >= 1 && slot_is_free(s, slot))))
+    if (UNLIKELY(span_has_last(s, slot) || p >= s->bump || (agent_options.check >= 1 && slot_is_free(s, slot))))
         heap_bad_free((void *)p, "already free");
 }
 
@@ -173,7 +185,10 @@ static void remote_free(struct mcache *mc, struct mspan *s, struct slot *p)
             if (!mc) return; /* no memory for a cache: the block stays allocated */
             new = 0;         /* nothing is in `remote` of a full span */
         } else {
-            p->link = slot_encode((struct slot *)REMOTE_ADDR(old));
+            struct slot *last = (struct slot *)REMOTE_ADDR(old);
+            if (UNLIKELY(last && (last == p || last->link == slot_encode(p))) && slot_is_free(s, p))
+                heap_bad_free(p, "already free");
+            p->link = slot_encode(last);
             new = REMOTE_NEXT(old, p);
         }
     } while (!__atomic_compare_exchange_n(&s->remote, &old, new, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
@@ -184,6 +199,15 @@ static void remote_free(struct mcache *mc, struct mspan *s, struct slot *p)
     } else if (REMOTE_COUNT(new) == used && __atomic_load_n(&s->central, __ATOMIC_SEQ_CST)) {
         mcentral_try_free(s, sc);
     }
+}
+
+void slot_give(struct mcache *mc, struct slot *p)
+{
+    struct mspan *s = span_of((uintptr_t)p);
+    if (mc && __atomic_load_n(&s->owner, __ATOMIC_RELAXED) == mc)
+        local_free(mc, s, p);
+    else
+        remote_free(mc, s, p);
 }
 
 static void tell_profile(struct mspan *s, uint32_t index)
@@ -210,15 +234,16 @@ __attribute__((noinline)) void free_slow(void *ptr)
     } else {
         check_free(s, p);
         tell_profile(s, span_index(s, p));
-        if (mc && __atomic_load_n(&s->owner, __ATOMIC_RELAXED) == mc) {
-            span_set_owner(s, mc); /* the sample that kept the fast path away may be gone */
-            local_free(mc, s, ptr);
-        } else {
-            remote_free(mc, s, ptr);
-        }
+        if (!mc || !bin_take(mc, s, p)) slot_give(mc, ptr);
     }
     cache_leave(mc);
     errno = saved;
+}
+
+__attribute__((noinline)) void free_far(void *ptr)
+{
+    if (ptr && LIKELY(fast_free_in(span_of_any((uintptr_t)ptr), (uintptr_t)ptr, true))) return;
+    free_slow(ptr);
 }
 
 __attribute__((noinline)) void free_emptied(struct mspan *s)

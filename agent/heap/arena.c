@@ -21,6 +21,13 @@
 
 struct region *heap_regions[ROOT_ENTRIES];
 struct mspan **heap_root[ROOT_ENTRIES];
+uintptr_t heap_first = (uintptr_t)1 << 63; /* no address lies in the region there */
+struct mspan **heap_first_spans;
+
+__attribute__((noinline)) struct mspan *span_of_far(uintptr_t p)
+{
+    return span_of_any(p);
+}
 
 struct region *region_of(uintptr_t p)
 {
@@ -47,6 +54,10 @@ static struct region *region_make(uintptr_t base)
     heap_regions[base >> REGION_SHIFT] = r;
     struct mspan **moved = (struct mspan **)((uintptr_t)r->spans - (base >> HPAGE_SHIFT) * sizeof *moved);
     __atomic_store_n(&heap_root[base >> REGION_SHIFT], moved, __ATOMIC_RELEASE);
+    if (!heap_first_spans) {
+        __atomic_store_n(&heap_first_spans, r->spans, __ATOMIC_RELEASE);
+        __atomic_store_n(&heap_first, base, __ATOMIC_RELEASE);
+    }
     return r;
 }
 

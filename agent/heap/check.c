@@ -7,7 +7,7 @@
  *
  * SEEP_CHECK: 1 every free is checked against the free lists; 2 also a span whenever a cache takes or leaves it;
  * 3 also the page allocator's summaries after every change of pages by a span. */
-#include "agent/heap/types.h"
+#include "agent/heap/fast.h"
 
 #include "agent/util/log.h"
 
@@ -55,6 +55,13 @@ static int check_span(void *arg, const struct heap_span_info *info)
     return 0;
 }
 
+static void check_binned(unsigned c, uintptr_t p)
+{
+    const struct mspan *s = span_of(p);
+    if (!s || s->span_class != c * 2 || !span_slot_start(s, p) || p >= s->bump)
+        log_fatal("heap check: %p in bin %u", (void *)p, c);
+}
+
 static void check_cache(const struct mcache *mc)
 {
     uint32_t idle = 0;
@@ -68,9 +75,11 @@ static void check_cache(const struct mcache *mc)
             if (s->idle) idle += (uint32_t)s->npages;
         }
     }
-    for (unsigned i = 0; i < FINE_SLOTS; i++) {
-        if (mc->fine[i] != mc->alloc[abi_to_class8[i] * 2])
-            log_fatal("heap check: cache %p: fine[%u]", (const void *)mc, i);
+    for (unsigned c = 0; c < SIZE_CLASSES; c++) {
+        if (!heap_traced && mc->fine[c] != mc->alloc[c * 2])
+            log_fatal("heap check: cache %p: fine[%u]", (const void *)mc, c);
+        if (mc->bin[c].n > class_to_bin[c]) log_fatal("heap check: cache %p: bin %u", (const void *)mc, c);
+        for (unsigned i = 0; i < mc->bin[c].n; i++) check_binned(c, bin_decode(mc->bin[c].slot[i]));
     }
     if (idle != mc->idle_pages) log_fatal("heap check: cache %p: idle pages", (const void *)mc);
 }

@@ -60,7 +60,6 @@ static void set_size(struct mspan *s, size_t npages)
 {
     s->npages = npages;
     s->elem_size = npages << HPAGE_SHIFT;
-    s->cost = class_cost(s->elem_size);
 }
 
 static void shrink(struct mspan *s, size_t npages)

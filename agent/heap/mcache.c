@@ -38,27 +38,21 @@ void mcache_make_current(struct mcache *mc, struct mspan *s)
     unsigned sc = s->span_class;
     s->current = true;
     mc->alloc[sc] = s;
-    if (sc & 1 || heap_traced) return;
-    for (unsigned size = class_to_size[sc >> 1] / 8u; size < FINE_SLOTS && abi_to_class8[size] == sc >> 1; size--) {
-        mc->fine[size] = s;
-        if (size == 0) break;
-    }
+    bin_setup(mc, s);
+    if (!(sc & 1) && !heap_traced) mc->fine[sc >> 1] = s;
 }
 
 /* Forgets the current span of a class; the span itself is not touched, it may be another thread's by now. */
 static void forget_current(struct mcache *mc, unsigned sc)
 {
     mc->alloc[sc] = &empty_span;
-    if (sc & 1) return;
-    for (unsigned i = 0; i < FINE_SLOTS; i++) {
-        if (abi_to_class8[i] == sc >> 1) mc->fine[i] = &empty_span;
-    }
+    if (!(sc & 1)) mc->fine[sc >> 1] = &empty_span;
 }
 
 /* ---- Ownership */
 void span_set_owner(struct mspan *s, struct mcache *mc)
 {
-    bool special = !mc || heap_traced || agent_options.check >= 1 || __atomic_load_n(&s->samples, __ATOMIC_RELAXED);
+    bool special = !mc || heap_traced || agent_options.check >= 1;
     s->fast = special ? NO_CACHE : mc;
     __atomic_store_n(&s->owner, mc, __ATOMIC_RELEASE);
 }
@@ -177,6 +171,7 @@ void span_now_empty(struct mcache *mc, struct mspan *s)
 size_t mcache_release_idle(struct mcache *mc)
 {
     size_t pages = 0;
+    bins_flush(mc);
     for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
         struct mspan *cur = mc->alloc[sc];
         if (cur != &empty_span && cur->used == 0) {
@@ -246,7 +241,7 @@ static struct mcache *mcache_new(void)
     } else if ((mc = persistent_alloc(sizeof *mc, 64, OS_META)) != NULL) {
         usage_add(&mheap.mcache_bytes, sizeof *mc);
         for (unsigned i = 0; i < SPAN_CLASSES; i++) mc->alloc[i] = &empty_span;
-        for (unsigned i = 0; i < FINE_SLOTS; i++) mc->fine[i] = &empty_span;
+        for (unsigned i = 0; i < SIZE_CLASSES; i++) mc->fine[i] = &empty_span;
         mc->next_all = mheap.caches;
         __atomic_store_n(&mheap.caches, mc, __ATOMIC_RELEASE);
     }
@@ -269,6 +264,7 @@ struct mcache *mcache_get(void)
 
 static void mcache_free(struct mcache *mc)
 {
+    bins_flush(mc);
     for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
         struct mspan *s = mc->alloc[sc];
         if (s != &empty_span) {

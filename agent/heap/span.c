@@ -156,7 +156,7 @@ struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, uns
         .inverse = state == SPAN_LARGE ? 0 : class_to_inverse[span_class >> 1],
         .bump = base,
         .limit = state == SPAN_LARGE ? base : base + bytes / size * size,
-        .cost = class_cost(size),
+        .bin_at = state == SPAN_LARGE || span_class & 1 ? NO_BIN : BIN_AT(span_class >> 1),
         .nelems = (uint32_t)(bytes / size),
         .elem_size = size,
         .npages = npages,

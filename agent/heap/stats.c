@@ -65,6 +65,10 @@ static void fill(struct seep_memstats *out)
     uint64_t mallocs = mheap.dead_mallocs, bytes = mheap.dead_bytes;
     for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) add_cache(mc, &mallocs, &bytes);
     struct census c = take_census();
+    uint64_t binned = 0, binned_bytes = 0;
+    for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) binned += bins_count(mc, &binned_bytes);
+    c.objects -= binned < c.objects ? binned : c.objects;
+    c.bytes -= binned_bytes < c.bytes ? binned_bytes : c.bytes;
 
     out->heap_objects = c.objects;
     out->heap_alloc = c.bytes;

@@ -44,7 +44,6 @@ enum {
     SPAN_CLASSES = 2 * SIZE_CLASSES,
     PCACHE_PAGES = 64,     /* pages of a thread's page cache */
     PCACHE_MAX_ALLOC = 16, /* requests below this go through it */
-    FINE_SLOTS = FINE_MAX_BYTES / 8 + 1,
 };
 #define ARENA_BYTES ((size_t)1 << ARENA_SHIFT)
 #define CHUNK_BYTES ((size_t)CHUNK_PAGES << HPAGE_SHIFT)
@@ -72,23 +71,24 @@ enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
 /* First cache line: all that malloc and free touch. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
  * Structures are recycled but never unmapped, so a stale pointer to one can always be read. */
 struct mspan {
-    struct mcache *fast; /* the owner while its frees need nothing special (no samples), else NO_CACHE */
+    struct mcache *fast; /* the owner while its frees need nothing special, else NO_CACHE */
     uintptr_t base;
-    uint64_t inverse;  /* class_to_inverse */
-    struct slot *free; /* slots free in this span, last freed first */
-    uintptr_t bump;    /* slots from here to limit were never carved */
+    uint64_t inverse;            /* class_to_inverse */
+    struct heap_sample *samples; /* guarded by RANK_SAMPLES; other threads test it only */
+    uintptr_t bump;              /* slots from here to limit were never carved */
     uintptr_t limit;
-    uint64_t cost;   /* malloc subtracts it from the sample counter: size << COUNT_BITS, less one for the count */
-    uint32_t used;   /* slots allocated; those in `remote` still count */
-    uint32_t nelems; /* of the span; 1 for a large one */
+    struct slot *free;  /* slots free in this span, last freed first */
+    uint32_t used;      /* slots allocated; those in `remote` and in bins still count */
+    uint16_t bin_at;    /* where in a cache the bin for its slots is: see bin_of() */
+    uint8_t span_class; /* size class * 2 + noscan */
+    uint8_t state;      /* enum span_state; atomic for threads that do not own it */
     /* Second line. */
     uint64_t remote; /* atomic: see REMOTE_* */
     struct mcache *owner;
-    struct heap_sample *samples; /* guarded by RANK_SAMPLES; other threads test it only */
-    size_t elem_size;            /* of a large span: all its pages */
+    size_t elem_size; /* of a large span: all its pages */
     size_t npages;
-    uint8_t span_class;        /* size class * 2 + noscan */
-    uint8_t state;             /* enum span_state; atomic for threads that do not own it */
+    struct binned *binned;     /* in a snapshot's child: its slots in bins, see bins.c */
+    uint32_t nelems;           /* of the span; 1 for a large one */
     bool needzero;             /* memory never carved may hold old bytes */
     bool central;              /* in its mcentral's list; guarded by that lock, atomic for others */
     bool idle;                 /* empty and kept in the owner's list */
@@ -107,12 +107,22 @@ struct pcache {
     uint64_t free, scav;
 };
 
-enum { COUNT_BITS = 24, SPAN_STASH = 32 };
+enum { SPAN_STASH = 32, BIN_LOOK = 2 };
+
+/* Slots of a class that the thread freed last, of any span, to be allocated next: a stack of addresses, in units of 8 bytes from
+ * heap_first on, from 1. They count as used in their spans. */
+struct bin {
+    uint64_t cost;                   /* of the class: malloc subtracts it from the sample counter */
+    uint32_t n, max;                 /* max 0: not set up yet */
+    uint32_t pad[2], none[BIN_LOOK]; /* 0, so that a look below an empty bin finds nothing */
+    uint32_t slot[BIN_SLOTS];
+};
+_Static_assert(sizeof(struct bin) == 128, "BIN_SLOTS");
 
 /* One thread's cache. Guarded by its thread. Structures are recycled and never unmapped. */
 struct mcache {
     int64_t sample;                    /* bytes left << COUNT_BITS, plus mallocs since it was set; below 0: sample */
-    struct mspan *fine[FINE_SLOTS];    /* current span for (size + 7) / 8, C ABI classes, scanned */
+    struct mspan *fine[SIZE_CLASSES];  /* alloc[] of scanned classes for the fast path; &empty_span when traced */
     struct mspan *alloc[SPAN_CLASSES]; /* current spans; &empty_span when there is none */
     struct span_list partial[SPAN_CLASSES];
     uint64_t sample_armed;   /* bytes that `sample` was set to */
@@ -125,8 +135,15 @@ struct mcache {
     struct pcache pages;
     struct mcache *next_all;  /* list of all caches; never shrinks */
     struct mcache *next_free; /* guarded by mheap.cache_lock */
-    bool in_use;              /* has a thread; guarded by mheap.cache_lock */
+    bool in_use;              /* has a thread, or is kept for one; guarded by mheap.cache_lock */
+    bool kept;                /* in free_caches with all it had; guarded by mheap.cache_lock */
+    struct bin bin[SIZE_CLASSES]
+        __attribute__((aligned(128))); /* the first one is for spans whose slots do not go into bins: it has no room */
 };
+
+/* mspan.bin_at */
+#define BIN_AT(c) (uint16_t)(offsetof(struct mcache, bin) + (c) * sizeof(struct bin))
+#define NO_BIN    BIN_AT(0)
 
 struct mcentral {
     struct lock lock;
@@ -186,12 +203,23 @@ struct mheap {
 extern struct mheap mheap;
 extern struct region *heap_regions[ROOT_ENTRIES];
 extern struct mspan **heap_root[ROOT_ENTRIES]; /* region.spans, moved down so that the page's number is the index */
+extern uintptr_t heap_first; /* base of the first region, and its spans: most programs have no other */
+extern struct mspan **heap_first_spans;
 extern struct mspan empty_span; /* a span without slots: the first malloc of a class fails over to the slow path */
 extern uint64_t heap_key;       /* of encoded links */
 #pragma GCC visibility pop
 
 /* ---- Look-ups of the fast paths. */
+struct mspan *span_of_far(uintptr_t p);
+
 static inline struct mspan *span_of(uintptr_t p)
+{
+    uintptr_t page = (p - heap_first) >> HPAGE_SHIFT;
+    if (__builtin_expect(page >= REGION_PAGES, 0)) return span_of_far(p);
+    return __atomic_load_n(&heap_first_spans[page], __ATOMIC_ACQUIRE);
+}
+
+static inline struct mspan *span_of_any(uintptr_t p)
 {
     if (__builtin_expect(p >> REGION_SHIFT >= ROOT_ENTRIES, 0)) return NULL;
     struct mspan *const *pages = heap_root[p >> REGION_SHIFT];
@@ -227,6 +255,11 @@ static inline uint32_t span_index(const struct mspan *s, uintptr_t p)
 static inline bool span_slot_start(const struct mspan *s, uintptr_t p)
 {
     return (p - s->base) * s->inverse < s->inverse;
+}
+
+static inline struct bin *bin_of(struct mcache *mc, const struct mspan *s)
+{
+    return (struct bin *)(void *)((char *)mc + s->bin_at);
 }
 
 static inline unsigned span_size_class(const struct mspan *s)
@@ -324,6 +357,14 @@ size_t mcache_release_idle(struct mcache *mc);
 struct mcache *mcache_borrow(void); /* for threads past their exit: a shared one, locked, as agent_tls.mcache */
 void mcache_return(void);
 
+/* ---- bins.c */
+void bins_flush(struct mcache *mc); /* by the owner: all slots in bins go back to their spans */
+bool bins_hold(const struct mspan *s, uintptr_t p);
+void bin_setup(struct mcache *mc, const struct mspan *s);             /* before the first slot of the class comes */
+bool bin_take(struct mcache *mc, const struct mspan *s, uintptr_t p); /* bin_push, for the slow path; false: no place */
+uint64_t bins_count(const struct mcache *mc, uint64_t *bytes);
+void bins_free_slots(struct mspan *s, uint64_t *bits); /* sets the bits of those of s */
+
 /* ---- mcentral.c */
 struct mspan *mcentral_pop(struct mcache *mc, unsigned span_class);
 void mcentral_push(struct mspan *s);
@@ -352,9 +393,12 @@ bool slot_is_free(const struct mspan *s, const struct slot *p);
 
 /* ---- alloc.c */
 void *malloc_slow(size_t size, unsigned flags);
+void *malloc_medium(size_t size);
 void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
 void free_slow(void *p);
+void free_far(void *p);             /* an address outside of the first region */
 void free_emptied(struct mspan *s); /* the fast path freed the last slot of a span of the caller's */
-void *alloc_sampled(struct mcache *mc, struct mspan *s, void *p, size_t requested);
+void *alloc_sampled(struct mcache *mc, void *p, size_t requested);
+void slot_give(struct mcache *mc, struct slot *p); /* to its span, whoever owns that; mc: the caller's */
 
 #endif

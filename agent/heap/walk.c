@@ -74,6 +74,7 @@ void heap_free_slots(struct mspan *s, uint64_t *bits)
             set_bit(bits, span_index(s, p));
         }
     }
+    bins_free_slots(s, bits);
 }
 
 static enum heap_page_state page_state(const struct region *r, const struct arena *a, size_t index, size_t page)
@@ -116,11 +117,6 @@ struct heap_sample **heap_span_samples(struct mspan *s)
 uint32_t heap_span_nelems(const struct mspan *s)
 {
     return s->nelems;
-}
-
-uintptr_t heap_slot_address(const struct mspan *s, uint32_t index)
-{
-    return s->base + index * s->elem_size;
 }
 
 size_t heap_span_elem_size(const struct mspan *s)

@@ -67,34 +67,60 @@ static void realloc_interior(void)
 {
     opaque(realloc(opaque(malloc(100)) + 16, 10));
 }
-static void *free_it(void *p)
+/* p, q, p: at once, wherever the first two went. */
+static void twice_with_one_between(void)
 {
-    free(p);
-    return NULL;
-}
-static void twice_by_another_thread(void)
-{
-    char *p = opaque(malloc(100));
-    pthread_t t;
-    free(p);
-    pthread_create(&t, NULL, free_it, opaque(p));
-    pthread_join(t, NULL);
-}
-/* Not seen by the second free at the lowest level, but the block is not handed out twice. */
-static void twice_with_others_between(void)
-{
-    char *p = opaque(malloc(5000)), *q = opaque(malloc(5000));
+    char *p = opaque(malloc(100)), *q = opaque(malloc(100));
     free(p);
     free(q);
     free(opaque(p));
-    for (int i = 0; i < 100; i++) memset(opaque(malloc(5000)), i, 5000);
+    _exit(0);
 }
+static void twice_with_one_between_bin_full(void)
+{
+    enum { N = 100 };
+    char *other[N], *p = opaque(malloc(100)), *q = opaque(malloc(100));
+    for (int i = 0; i < N; i++) other[i] = opaque(malloc(100));
+    for (int i = 0; i < N; i++) free(other[i]);
+    free(p);
+    free(q);
+    free(opaque(p));
+    _exit(0);
+}
+static void *free_two(void *arg)
+{
+    char **p = arg;
+    for (int i = 0; i < 102; i++) free(p[i]);
+    free(opaque(p[100]));
+    _exit(0);
+}
+static void twice_with_one_between_remote(void)
+{
+    static char *p[102];
+    pthread_t t;
+    for (int i = 0; i < 102; i++) p[i] = opaque(malloc(100));
+    pthread_create(&t, NULL, free_two, p);
+    pthread_join(t, NULL);
+}
+/* Not seen by the second free at the lowest level, but the block is not handed out twice. */
+static void twice_with_many_between(void)
+{
+    enum { N = 100 };
+    char *p[N];
+    for (int i = 0; i < N; i++) p[i] = opaque(malloc(5000));
+    for (int i = 0; i < N; i++) free(p[i]);
+    free(opaque(p[50]));
+    for (int i = 0; i < 2 * N; i++) memset(opaque(malloc(5000)), i, 5000);
+}
+/* The last slots freed are in a bin, whose list is not in the blocks. */
 static void written_after_free(void)
 {
-    char *p = opaque(malloc(5000));
-    free(p);
-    memset(opaque(p), 'x', 100);
-    for (int i = 0; i < 100; i++) opaque(malloc(5000));
+    enum { N = 100 };
+    char *p[N];
+    for (int i = 0; i < N; i++) p[i] = opaque(malloc(5000));
+    for (int i = 0; i < N; i++) free(p[i]);
+    for (int i = 40; i < 60; i++) memset(opaque(p[i]), 'x', 100);
+    for (int i = 0; i < 2 * N; i++) opaque(malloc(5000));
 }
 
 static bool aborts_with_a_line(void (*fn)(void))
@@ -134,8 +160,10 @@ static void all(void **state)
     assert_true(aborts_with_a_line(foreign));
     assert_true(aborts_with_a_line(not_canonical));
     assert_true(aborts_with_a_line(realloc_interior));
-    assert_true(aborts_with_a_line(twice_by_another_thread));
-    assert_true(aborts_with_a_line(twice_with_others_between));
+    assert_true(aborts_with_a_line(twice_with_one_between));
+    assert_true(aborts_with_a_line(twice_with_one_between_bin_full));
+    assert_true(aborts_with_a_line(twice_with_one_between_remote));
+    assert_true(aborts_with_a_line(twice_with_many_between));
     assert_true(aborts_with_a_line(written_after_free));
 }
 

@@ -12,7 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PAGE = 8192, MAX_SMALL = 32768, FINE_MAX = 1024, FINE_STEP = 8, COARSE_STEP = 128, MAX_CLASSES = 256 };
+enum {
+    PAGE = 8192,
+    MAX_SMALL = 32768,
+    FINE_MAX = 1024,
+    FINE_STEP = 8,
+    COARSE_STEP = 128,
+    MAX_CLASSES = 256,
+    COUNT_BITS = 24,
+    BIN_SLOTS = 24,
+    BIN_BYTES = 64 << 10
+};
 
 struct class
 {
@@ -119,6 +129,12 @@ int main(void)
      * below c (Lemire, Kaser, Kurz 2019), for offsets below 2^32. */
     printf("};\nstatic const unsigned long long class_to_inverse[%d] = {0,", count);
     for (int c = 1; c < count; c++) printf("%lluull,", ~0ull / (unsigned long long)table[c].size + 1);
+    printf("};\nenum { COUNT_BITS = %d };\nstatic const unsigned long long class_to_cost[%d] = {0,", COUNT_BITS, count);
+    for (int c = 1; c < count; c++) printf("%lluull,", ((unsigned long long)table[c].size << COUNT_BITS) - 1);
+    /* Slots that a thread's bin may hold: up to BIN_BYTES of them. */
+    printf("};\nenum { BIN_SLOTS = %d };\nstatic const unsigned char class_to_bin[%d] = {0,", BIN_SLOTS, count);
+    for (int c = 1; c < count; c++)
+        printf("%d,", BIN_BYTES / table[c].size < BIN_SLOTS ? BIN_BYTES / table[c].size : BIN_SLOTS);
     printf("};\n");
     print_lookup("size_to_class8", 0, FINE_MAX, FINE_STEP, 0);
     print_lookup("size_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 0);
