@@ -119,6 +119,11 @@ uint32_t heap_span_nelems(const struct mspan *s)
     return s->nelems;
 }
 
+uintptr_t heap_slot_address(const struct mspan *s, uint32_t index)
+{
+    return s->base + index * s->elem_size;
+}
+
 size_t heap_span_elem_size(const struct mspan *s)
 {
     return s->elem_size;
