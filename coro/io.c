@@ -57,6 +57,7 @@ CO_EXPORT ssize_t co_read(int fd, void *buf, size_t n)
 {
     struct pollfd_entry *e = poll_entry(fd);
     if (!e) return fail(EBADF);
+    if (unlikely(e->read_deadline_ns) && e->read_deadline_ns <= os_mono_ns()) return fail(ETIMEDOUT);
     for (;;) {
         /* A short read has emptied the socket, so trying once more before waiting would be a system call for nothing. */
         ssize_t r = e->drained && e->registered ? -EAGAIN : try_read(e, fd, buf, n);
@@ -73,6 +74,7 @@ CO_EXPORT ssize_t co_write(int fd, const void *buf, size_t n)
 {
     struct pollfd_entry *e = poll_entry(fd);
     if (!e) return fail(EBADF);
+    if (unlikely(e->write_deadline_ns) && e->write_deadline_ns <= os_mono_ns()) return fail(ETIMEDOUT);
     size_t done = 0;
     do {
         ssize_t r = try_write(e, fd, (const char *)buf + done, n - done);

@@ -107,6 +107,11 @@ int poll_wait(int fd, bool write, const char *caller)
         colock_release(&e->lock);
         return err == -EPERM ? 0 : err; /* EPERM: a file that can't be polled is always ready */
     }
+    bool limited = (write ? e->write_deadline_ns : e->read_deadline_ns) != 0;
+    if (unlikely(limited) && !deadline_begin(g, e, write)) {
+        colock_release(&e->lock);
+        return -ETIMEDOUT;
+    }
     list_push(write ? &e->writers : &e->readers, g);
     e->checked = 0;
     sysmon_start();
@@ -114,7 +119,7 @@ int poll_wait(int fd, bool write, const char *caller)
     if (unlikely(fd >= atomic_load_explicit(&fds, memory_order_relaxed))) atomic_store(&fds, fd + 1);
     if (!atomic_load(&sched.polling)) m_wake_one();
     sched_park(g, POST_UNLOCK, &e->lock, SEEP_WAIT_IO);
-    return 0;
+    return unlikely(limited) && deadline_end(g) ? -ETIMEDOUT : 0;
 }
 
 static void move(struct g_list *to, struct g_list *from)

@@ -19,7 +19,12 @@ struct pollfd_entry {
     bool hangup;                  /* the end may have been reported already: no more events */
     uint8_t checked;              /* ticks of sysmon that this wait has seen */
     struct g_list readers, writers;
+    uint64_t read_deadline_ns, write_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
 };
+
+/* deadline.c. With e->lock held: arms g's timer for the wait that begins. False: the deadline has passed. */
+bool deadline_begin(struct g *g, struct pollfd_entry *e, bool write);
+bool deadline_end(struct g *g); /* after the wait. True: it was the deadline that ended it */
 
 struct pollfd_entry *poll_entry(int fd); /* NULL: no such descriptor, or no memory */
 

@@ -66,6 +66,13 @@ struct timer {
 
 struct unwinding;
 
+struct pollfd_entry;
+struct io_wait { /* for a descriptor, with a deadline: deadline.c */
+    struct timer timer;
+    struct pollfd_entry *entry;
+    bool write, expired;
+};
+
 struct g {
     void *sp;       /* saved context while not running */
     struct g *link; /* in the global queue or a free list */
@@ -89,6 +96,7 @@ struct g {
     union {
         struct sudog wait;  /* of an operation on one object */
         struct timer timer; /* of a sleep */
+        struct io_wait io;
     };
 };
 _Static_assert(sizeof(struct g) <= 192, "bytes per coroutine at rest: see docs/coro.md");

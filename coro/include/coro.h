@@ -328,6 +328,11 @@ ssize_t co_write(int fd, const void *buf, size_t n); /* all of it, unless there 
 int co_accept(int fd, struct sockaddr *addr, socklen_t *addrlen);
 int co_connect(int fd, const struct sockaddr *addr, socklen_t addrlen);
 
+/* Deadlines of a descriptor, absolute, CLOCK_MONOTONIC; 0: none. From then on its reads (and accepts) or writes (and connects) fail with
+ * ETIMEDOUT, those that wait already too, until it is set anew. A deadline belongs to the number: clear it before close(). A write
+ * that timed out may have written a part. 0, or -1 and errno. */
+int co_set_deadline(int fd, uint64_t read_mono_ns, uint64_t write_mono_ns);
+
 /* The same off the thread, on one that may block: [parks]. Results as of their namesakes (errno; EAI_… codes). */
 int co_open(const char *path, int flags, mode_t mode);
 ssize_t co_pread(int fd, void *buf, size_t n, off_t offset);

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <netinet/in.h>
 #include <fcntl.h>
+#include <time.h>
 #include <netdb.h>
 #include <cmocka.h>
 
@@ -192,12 +193,86 @@ static void test_off_thread(void)
     CHECK(co_getaddrinfo("no such host", NULL, &hints, &list) == EAI_NONAME);
 }
 
+/* Deadlines: package net, Conn.SetDeadline. */
+static uint64_t in_ms(uint64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec + ms * 1000000u;
+}
+static void slow_writer(void *fd)
+{
+    co_sleep_ns(3000000);
+    co_write((int)(intptr_t)fd, "x", 1);
+}
+static void deadline_setter(void *fd)
+{
+    co_sleep_ns(3000000);
+    co_set_deadline((int)(intptr_t)fd, 1, 0);
+}
+static void racing_reader(void *arg)
+{
+    struct talk *t = arg;
+    char c;
+    for (int i = 0; i < 300; i++) {
+        co_set_deadline(t->fd, in_ms(0) + (uint64_t)(i * 7919 % 60000), 0);
+        ssize_t n = co_read(t->fd, &c, 1);
+        CHECK(n == 1 || (n == -1 && errno == ETIMEDOUT));
+        co_sleep_ns(1000); /* its timer's place is used anew */
+    }
+    co_set_deadline(t->fd, 0, 0);
+    shutdown(t->fd, SHUT_RDWR);
+    co_wg_done(t->wg);
+}
+static void racing_writer(void *arg)
+{
+    struct talk *t = arg;
+    while (co_write(t->fd, "y", 1) == 1) co_sleep_ns(20000);
+    co_wg_done(t->wg);
+}
+static void test_deadlines(void)
+{
+    int s[2];
+    char buf[8];
+    static char much[1 << 20];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+    assert_int_equal(co_set_deadline(s[0], in_ms(2), 0), 0);
+    assert_true(co_read(s[0], buf, 1) == -1 && errno == ETIMEDOUT);
+    assert_true(co_write(s[1], "ab", 2) == 2);
+    assert_true(co_read(s[0], buf, 1) == -1 && errno == ETIMEDOUT); /* passed: fails although there is something */
+    co_set_deadline(s[0], in_ms(60000), 0);
+    assert_int_equal(co_read(s[0], buf, sizeof buf), 2);
+    co_go(slow_writer, (void *)(intptr_t)s[1]);
+    assert_int_equal(co_read(s[0], buf, sizeof buf), 1); /* in time */
+    co_go(deadline_setter, (void *)(intptr_t)s[0]);
+    assert_true(co_read(s[0], buf, 1) == -1 && errno == ETIMEDOUT); /* set while it waited */
+    co_set_deadline(s[0], 0, in_ms(3));
+    assert_true(co_write(s[0], much, sizeof much) == -1 && errno == ETIMEDOUT);
+    assert_true(co_set_deadline(-1, 0, 0) == -1 && errno == EBADF);
+    close(s[0]);
+    close(s[1]);
+
+    co_waitgroup wg = {0};
+    static struct talk r[8], w[8];
+    co_wg_add(&wg, 16);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+        co_set_deadline(s[0], 0, 0);
+        co_set_deadline(s[1], 0, 0);
+        r[i] = (struct talk){s[0], &wg};
+        w[i] = (struct talk){s[1], &wg};
+        co_go(racing_reader, &r[i]);
+        co_go(racing_writer, &w[i]);
+    }
+    co_wg_wait(&wg);
+}
+
 int main(void)
 {
     setenv("CORO_MAXPROCS", "3", 1);
-    const struct CMUnitTest tests[] = {
-        RUN(test_off_thread),          RUN(test_socketpairs),           RUN(test_pipe),
-        RUN(test_connect_and_refused), RUN(test_shutdown_wakes_accept), RUN(test_closed_peer),
-        RUN(test_reused_number)};
+    const struct CMUnitTest tests[] = {RUN(test_off_thread),          RUN(test_deadlines),
+                                       RUN(test_socketpairs),         RUN(test_pipe),
+                                       RUN(test_connect_and_refused), RUN(test_shutdown_wakes_accept),
+                                       RUN(test_closed_peer),         RUN(test_reused_number)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
