@@ -13,7 +13,7 @@
 #include "coro/runtime.h"
 
 enum { STREAK = 64, STEAL_NEXT_RELAX = 200 };
-enum { AHEAD_G = 16, AHEAD_FRAME = 8, FRAME_LINES = 4 }; /* prefetch: how far, and how much */
+enum { FETCH = 8, FRAME_LINES = 3 }; /* prefetch: coroutines at a time, cache lines of each frame */
 
 void list_push(struct g_list *l, struct g *g)
 {
@@ -93,10 +93,19 @@ static inline void fetch_g(const struct g *g)
     __builtin_prefetch(g, 1);
     __builtin_prefetch((const char *)g + 64, 1);
 }
-static inline void fetch_frame(const struct g *g)
+
+/* Hides the misses of long queues. Many at a time: a prefetch holds up what follows until its address is translated, and only
+ * translations that are asked for together overlap. */
+static __attribute__((noinline)) void look_ahead(struct p *p, uint32_t head, uint32_t tail)
 {
-    const char *sp = g->sp;
-    for (int i = 0; i < FRAME_LINES; i++) __builtin_prefetch(sp + 64 * i, 1);
+    const char *sp[FETCH];
+    for (uint32_t i = 0; i < FETCH; i++)
+        sp[i] = atomic_load_explicit(&p->runq[(head + FETCH + i) % RUNQ_SIZE], memory_order_relaxed)->sp;
+    for (uint32_t line = 0; line < FRAME_LINES; line++)
+        for (uint32_t i = 0; i < FETCH; i++) __builtin_prefetch(sp[i] + line * 64, 1);
+    if (tail - head < 4 * FETCH) return;
+    for (uint32_t i = 3 * FETCH; i < 4 * FETCH; i++)
+        fetch_g(atomic_load_explicit(&p->runq[(head + i) % RUNQ_SIZE], memory_order_relaxed));
 }
 
 /* With sched.lock held. batch: takes a fair share into p's ring too. */
@@ -119,13 +128,15 @@ struct g *global_get(struct p *p, bool batch)
     sched.global_head += want + 1;
     n -= want + 1;
     atomic_store_explicit(&sched.nglobal, n, memory_order_release);
-    if (want > AHEAD_G) { /* the ring looks ahead within itself: here its beginning, and the next one's */
-        for (uint32_t i = 0; i < AHEAD_FRAME; i++)
-            fetch_frame(atomic_load_explicit(
-                &p->runq[(atomic_load_explicit(&p->runq_head, memory_order_relaxed) + i) % RUNQ_SIZE],
-                memory_order_relaxed));
-        for (uint32_t i = 0; i < AHEAD_G && i < n; i++) fetch_g(*global_at(i));
-    }
+    /* The ring looks ahead within itself: here the beginning of the next batch. */
+    for (uint32_t i = 0; want > FETCH && i < 3 * FETCH && i < n; i++) fetch_g(*global_at(i));
+    if (want > FETCH)
+        for (uint32_t i = 0; i < FETCH; i++)
+            __builtin_prefetch(
+                atomic_load_explicit(
+                    &p->runq[(atomic_load_explicit(&p->runq_head, memory_order_relaxed) + i) % RUNQ_SIZE],
+                    memory_order_relaxed)
+                    ->sp);
     return first;
 }
 
@@ -184,11 +195,7 @@ static struct g *ring_get(struct p *p)
         uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
         if (head == tail) return NULL;
         struct g *g = atomic_load_explicit(&p->runq[head % RUNQ_SIZE], memory_order_relaxed);
-        if (tail - head > AHEAD_FRAME) { /* hide the misses of long queues */
-            if (tail - head > AHEAD_G)
-                fetch_g(atomic_load_explicit(&p->runq[(head + AHEAD_G) % RUNQ_SIZE], memory_order_relaxed));
-            fetch_frame(atomic_load_explicit(&p->runq[(head + AHEAD_FRAME) % RUNQ_SIZE], memory_order_relaxed));
-        }
+        if (head % FETCH == 0 && tail - head > 2 * FETCH) look_ahead(p, head, tail);
         if (sched.nprocs == 1) {
             atomic_store_explicit(&p->runq_head, head + 1, memory_order_release);
             return g;
