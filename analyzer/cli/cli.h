@@ -31,7 +31,11 @@ int cmd_gate(int argc, char **argv);
 int cmd_suppress(int argc, char **argv);
 int cmd_baseline(int argc, char **argv);
 int cmd_export(int argc, char **argv);
+int cmd_import(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
+int cmd_symbolize(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
@@ -103,6 +107,10 @@ int command_check(const char *name, const char *agent, char **path, struct err *
 /* The agent's path, allocated; NULL with *e set. */
 char *agent_find(const char *given, struct err *e);
 void launch_default(struct launch *l, const char *name, const char *value); /* unless set already */
+
+/* Asks the agent of pid for a snapshot (snapshot.c). reply: "ok SEQ PATH". out, label: NULL or as the options of seep snapshot. 0, or an
+ * exit code with the message printed. */
+int snapshot_ask(int pid, const char *label, const char *out, char *reply, size_t size);
 
 /* ---- gate --self-test (self_test.c): does this gate find a leak on this machine, and nothing where there is none? 0, or an
  * exit code with the message printed. */

@@ -150,6 +150,12 @@ static int converse(const struct ask *a, char *reply, size_t size)
     return code;
 }
 
+int snapshot_ask(int pid, const char *label, const char *out, char *reply, size_t size)
+{
+    struct ask a = {.pid = pid, .label = label, .out = out};
+    return converse(&a, reply, size);
+}
+
 int cmd_snapshot(int argc, char **argv)
 {
     static const struct argp argp = {

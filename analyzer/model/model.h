@@ -20,6 +20,7 @@ struct image {
     bool library;     /* of the C or C++ library, the loader or seep: never where a leak "is" */
     int64_t first_seen_ns;
     struct sym_image *symbols;
+    bool named; /* some name came from beside the recording */
 };
 
 struct frame {
@@ -63,6 +64,7 @@ struct recording {
     size_t nsnapshots;
     bool named; /* some frames came with names */
     struct map images, frames, stacks;
+    struct map side; /* names beside the recording (side.h) */
 };
 
 struct recording *recording_open(const char *path, struct err *e);
@@ -71,6 +73,7 @@ void recording_close(struct recording *r);
 const struct err *recording_error(const struct recording *r);
 
 struct stack *recording_stack(struct recording *r, int64_t id); /* 0 and damaged: an empty stack */
+struct frame *recording_frame(struct recording *r, int64_t id);
 const struct image *recording_image(struct recording *r, int64_t id);
 /* Symbols of a frame, looked up once. */
 const struct frame *frame_resolve(struct recording *r, struct frame *f);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "analyzer/model/model.h"
+#include "analyzer/model/side.h"
 
 static void load_processes(struct recording *r)
 {
@@ -113,8 +114,8 @@ struct recording *recording_open(const char *path, struct err *e)
     load_snapshots(r);
     load_images(r);
     r->named = store_has_symbols(store);
-    if (!recording_error(r)->code) return r;
-    *e = *recording_error(r);
+    if (!recording_error(r)->code && side_load(r, path, e) == 0) return r;
+    if (recording_error(r)->code) *e = *recording_error(r);
     recording_close(r);
     return NULL;
 }
@@ -127,6 +128,7 @@ void recording_close(struct recording *r)
     map_free(&r->images);
     map_free(&r->frames);
     map_free(&r->stacks);
+    map_free(&r->side);
     free(r->processes);
     free(r->snapshots);
     arena_free(&r->arena);
@@ -145,7 +147,7 @@ const struct image *recording_image(struct recording *r, int64_t id)
     return im;
 }
 
-static struct frame *load_frame(struct recording *r, int64_t id)
+struct frame *recording_frame(struct recording *r, int64_t id)
 {
     struct frame *f = map_get(&r->frames, (uint64_t)id);
     if (f) return f;
@@ -181,7 +183,7 @@ struct stack *recording_stack(struct recording *r, int64_t id)
         s->frames = arena_alloc(&r->arena, (s->n + 1) * sizeof *s->frames);
         for (unsigned i = 0; i < s->n; i++, b += 4)
             s->frames[i] =
-                load_frame(r, (int64_t)b[0] | (int64_t)b[1] << 8 | (int64_t)b[2] << 16 | (int64_t)b[3] << 24);
+                recording_frame(r, (int64_t)b[0] | (int64_t)b[1] << 8 | (int64_t)b[2] << 16 | (int64_t)b[3] << 24);
     } else {
         store_damaged(r->store, "stack %lld is not there", (long long)id);
     }
@@ -219,6 +221,7 @@ const struct frame *frame_resolve(struct recording *r, struct frame *f)
     if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);
     struct sym_line lines[MAX_LINES];
     f->nlines = symbol_lookup(im->symbols, f->offset - 1, lines, MAX_LINES);
+    if (f->nlines == 0 && side_lookup(r, f)) return f;
     f->lines = arena_alloc(&r->arena, (f->nlines + 1) * sizeof *f->lines);
     memcpy(f->lines, lines, f->nlines * sizeof *lines);
     return f;

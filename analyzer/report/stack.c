@@ -128,7 +128,7 @@ void report_symbols(struct emit *e, struct recording *r)
     emit_array(e, "modules_without_symbols");
     for (size_t i = 0; i < r->images.cap; i++) {
         const struct image *im = r->images.slots[i].value;
-        const char *why = im && im->symbols && !im->library ? symbol_image_problem(im->symbols) : NULL;
+        const char *why = im && im->symbols && !im->library && !im->named ? symbol_image_problem(im->symbols) : NULL;
         if (!why) continue;
         emit_object(e, NULL);
         emit_str(e, "module", im->path);

@@ -40,6 +40,8 @@ int store_check_new(const char *path, bool force, struct err *e);
 /* Creates an empty recording of this format at path, mode 0600, never through a link; with force it replaces a
  * regular file in one step. */
 int store_create(const char *path, bool force, struct err *e);
+/* Copies the recording source into the recording target, in one transaction (merge.c). */
+int store_merge(const char *target, const char *source, struct err *e);
 /* Adds an event ("exit", "signal") for the newest process with that pid. Errors are for the caller to ignore. */
 int store_add_event(const char *path, int pid, const char *kind, const char *detail);
 

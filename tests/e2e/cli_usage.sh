@@ -50,6 +50,11 @@ usage suppress --why x xyz
 usage suppress --why x --until tomorrow a41f09c2
 usage baseline keep a b
 usage baseline update a
+usage merge a
+usage symbolize
+usage symbolize a b
+usage watch
+usage watch --every 0 1
 usage completion
 usage completion tcsh
 usage help nonsense
@@ -57,7 +62,7 @@ SEEP_RATE=lots
 export SEEP_RATE
 usage run -- true
 unset SEEP_RATE
-for c in run snapshot info top list peek tree tasks leaks diff trend rss gate suppress baseline export completion; do
+for c in run snapshot info top list peek tree tasks leaks diff trend rss gate suppress baseline export merge symbolize watch completion; do
     "$seep" help $c | grep -q Examples || { echo "help $c has no examples"; bad=1; }
     "$seep" $c --help >/dev/null || { echo "$c --help fails"; bad=1; }
 done
