@@ -86,6 +86,9 @@ static const struct argp_option view_options[] = {
     {"limit", 'n', "N", 0, "at most N rows or findings; 0: all", 2},
     {"unit", KEY_UNIT, "UNIT", 0, "print sizes in B, KiB, MiB or GiB; default: auto", 2},
     {"full", KEY_FULL, NULL, 0, "print whole stacks", 2},
+    {"debug-dir", KEY_DEBUG_DIR, "DIR", 0, "look there for programs and their debug files first", 3},
+    {"debuginfod", KEY_DEBUGINFOD, NULL, 0, "ask the servers in DEBUGINFOD_URLS for debug files", 3},
+    {"jit-maps", KEY_JIT_MAPS, NULL, 0, "name generated code by /tmp/perf-PID.map", 3},
     {0},
 };
 
@@ -100,6 +103,9 @@ static error_t view_parse(int key, char *arg, struct argp_state *state)
         if (!unit_set(arg)) args_fail(state, "--unit \"%s\" is none of auto, B, KiB, MiB, GiB", arg);
         return 0;
     case KEY_FULL: v->full = true; return 0;
+    case KEY_DEBUG_DIR: v->symbols.debug_dir = arg; return 0;
+    case KEY_DEBUGINFOD: v->symbols.debuginfod = true; return 0;
+    case KEY_JIT_MAPS: v->symbols.jit_maps = true; return 0;
     case 'n': v->limit = args_number(state, "--limit", arg, 0, INT32_MAX); return 0;
     case ARGP_KEY_ARG:
         if (!v->file)
@@ -111,6 +117,7 @@ static error_t view_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!v->file) args_fail(state, "no recording is named");
+        symbol_allow(&v->symbols);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -53,6 +53,7 @@ struct view {
     const char *operands[3]; /* operands after FILE */
     unsigned noperands, max_operands;
     struct selector select;
+    struct symbol_policy symbols;
     bool json, full;
     int64_t limit; /* 0: all */
     const char *sort;
@@ -65,6 +66,9 @@ enum {
     KEY_FULL,
     KEY_SORT,
     KEY_UNIT,
+    KEY_DEBUG_DIR,
+    KEY_DEBUGINFOD,
+    KEY_JIT_MAPS,
     KEY_FOCUS,
     KEY_IGNORE_STACKS,
     KEY_HIDE,

@@ -113,6 +113,8 @@ struct recording *recording_open(const char *path, struct err *e)
     load_processes(r);
     load_snapshots(r);
     load_images(r);
+    /* Addresses of generated code don't say of which process they are. */
+    if (r->nprocesses == 1) symbolizer_jit(r->symbolizer, r->processes[0].pid, r->processes[0].start_unix_ns);
     r->named = store_has_symbols(store);
     if (!recording_error(r)->code && side_load(r, path, e) == 0) return r;
     if (recording_error(r)->code) *e = *recording_error(r);
@@ -216,6 +218,10 @@ const struct frame *frame_resolve(struct recording *r, struct frame *f)
     if (f->resolved) return f;
     f->resolved = true;
     if (r->named && load_names(r, f)) return f;
+    if (!f->image && f->offset) {
+        f->lines = arena_alloc(&r->arena, sizeof *f->lines);
+        f->nlines = symbol_jit_lookup(r->symbolizer, f->offset - 1, f->lines);
+    }
     if (!f->image || f->offset == 0) return f;
     struct image *im = map_get(&r->images, (uint64_t)f->image->id);
     if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);

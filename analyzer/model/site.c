@@ -42,7 +42,7 @@ static const char *const go_packages[] = {
     "bytes.",   "strings.", "strconv.", "bufio.",  "io.",       "io/",        "fmt.",          "sort.",
     "slices.",  "maps.",    "errors.",  "os.",     "os/",       "net.",       "net/",          "encoding/",
     "context.", "log.",     "log/",     "regexp.", "regexp/",   "crypto/",    "compress/",     "text/",
-    "html/",    "mime.",    "mime/",    "path/",   "unicode/",  "container/", "database/sql.",
+    "html/",    "mime.",    "mime/",    "path/",   "unicode/",  "container/", "database/sql.", "hash/",
 };
 
 static bool in_go_library(const char *function)

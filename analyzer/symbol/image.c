@@ -8,6 +8,7 @@
  *
  * Dropped: dwfl_module_addrinfo, which walks the whole symbol table for each address. */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,25 @@
 
 #include "analyzer/symbol/symbol_internal.h"
 
+struct symbol_policy symbol_policy;
+
+void symbol_allow(const struct symbol_policy *p)
+{
+    static char absolute[PATH_MAX];
+    symbol_policy = *p;
+    /* libdwfl takes a relative one for a folder beside the program. */
+    if (p->debug_dir && realpath(p->debug_dir, absolute)) symbol_policy.debug_dir = absolute;
+}
+
 struct symbolizer *symbolizer_new(void)
 {
     struct symbolizer *s = xcalloc(1, sizeof *s);
-    s->debug_path = xstrdup(":.debug:/usr/lib/debug"); /* as gdb and elfutils look */
-    unsetenv("DEBUGINFOD_URLS");                       /* libdwfl would ask the network */
+    struct buf path = {0};
+    buf_puts(&path, ":.debug"); /* as gdb and elfutils look */
+    if (symbol_policy.debug_dir) buf_printf(&path, ":%s", symbol_policy.debug_dir);
+    buf_puts(&path, ":/usr/lib/debug");
+    s->debug_path = path.data;
+    if (!symbol_policy.debuginfod) unsetenv("DEBUGINFOD_URLS"); /* libdwfl would ask the network */
     return s;
 }
 
@@ -45,6 +60,7 @@ void symbolizer_free(struct symbolizer *s)
     map_free(&s->names);
     arena_free(&s->arena);
     free(s->debug_path);
+    free(s->jit);
     free(s);
 }
 
@@ -147,20 +163,35 @@ static void read_symbols(struct sym_image *im)
     qsort(im->syms, im->nsyms, sizeof *im->syms, by_address);
 }
 
+/* The file is not where it was: by its path or name under --debug-dir, by build id under the debug folders, from a server. */
+static bool try_elsewhere(struct sym_image *im)
+{
+    const char *dir = symbol_policy.debug_dir, *why = im->problem;
+    struct arena *a = &im->owner->arena;
+    size_t len = strlen(im->build_id);
+    bool has_id = len > 2 && strspn(im->build_id, "0123456789abcdef") == len;
+    bool ok = dir && im->path[0] == '/' &&
+              (try_file(im, arena_printf(a, "%s%s", dir, im->path)) ||
+               try_file(im, arena_printf(a, "%s/%s", dir, path_base(im->path))));
+    if (!ok && has_id) {
+        const char *name = arena_printf(a, ".build-id/%.2s/%s.debug", im->build_id, im->build_id + 2);
+        ok = (dir && try_file(im, arena_printf(a, "%s/%s", dir, name))) ||
+             try_file(im, arena_printf(a, "/usr/lib/debug/%s", name));
+    }
+    for (int executable = 0; !ok && has_id && symbol_policy.debuginfod && executable < 2; executable++) {
+        const char *file = debuginfod_fetch(im->owner, im->build_id, executable);
+        ok = file && try_file(im, file);
+    }
+    if (!ok) im->problem = why;
+    return ok;
+}
+
 static void image_open(struct sym_image *im)
 {
     im->opened = true;
     im->problem = "not a file";
     bool ok = im->path[0] == '/' && try_file(im, im->path);
-    size_t len = strlen(im->build_id);
-    if (!ok && len > 2 && strspn(im->build_id, "0123456789abcdef") == len) {
-        const char *why = im->problem;
-        char *file =
-            arena_printf(&im->owner->arena, "/usr/lib/debug/.build-id/%.2s/%s.debug", im->build_id, im->build_id + 2);
-        ok = try_file(im, file);
-        if (!ok) im->problem = why;
-    }
-    if (!ok) return;
+    if (!ok && !try_elsewhere(im)) return;
     Dwarf_Addr dwarf_bias = 0;
     Dwarf *dw = dwfl_module_getdwarf(im->module, &dwarf_bias);
     im->dwarf_bias = dwarf_bias;

@@ -63,7 +63,13 @@ struct symbolizer {
     struct arena arena;
     struct map names; /* Dwarf_Die address → const struct die_name * */
     char *debug_path;
+    struct elf_sym *jit; /* generated code, sorted, disjoint */
+    size_t njit;
 };
+extern struct symbol_policy symbol_policy;
+
+/* debuginfod.c: path of a fetched file in s's arena; NULL: there is none. */
+const char *debuginfod_fetch(struct symbolizer *s, const char *build_id, bool executable);
 
 /* dwarf.c */
 void dwarf_index(struct sym_image *im, Dwarf *dw);

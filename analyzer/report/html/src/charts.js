@@ -47,7 +47,7 @@ export function memorySeries(list) {
   const areas = rows.filter(r => r.values.some(v => v > 0));
   const rss = raw.rss[0], lines = [];
   if (rss) lines.push({ name: "RSS", values: at.map(s => rss.values[s] || null), ink: true });
-  lines.push({ name: "blocks in use, exact", values: list.map(s => s.live[0]), dash: [5, 3], ink: true });
+  lines.push({ name: list.some(s => s.trigger === "import") ? "blocks in use" : "blocks in use, exact", values: list.map(s => s.live[0]), dash: [5, 3], ink: true });
   if (list.some(s => s.lost[0])) lines.push({ name: "unreachable, exact", values: list.map(s => s.lost[0]), bad: true });
   return { areas, lines, unit: "bytes" };
 }
