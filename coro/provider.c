@@ -160,6 +160,12 @@ static int roots(void *ctx, seep_range_fn *fn, void *arg)
     return timer_roots(fn, arg);
 }
 
+static int timers(void *ctx, seep_timer_fn *fn, void *arg)
+{
+    (void)ctx;
+    return timer_each(fn, arg);
+}
+
 static size_t stack_sys(void *ctx, size_t *inuse)
 {
     (void)ctx;
@@ -182,6 +188,7 @@ static const struct seep_task_provider provider = {
     .roots = roots,
     .stacks = stacks,
     .stack_sys = stack_sys,
+    .timers = timers,
     .settle = settle,
 };
 

@@ -101,6 +101,8 @@ void timer_fork_child(struct p *p);
 int timer_roots(seep_range_fn *fn, void *arg); /* the objects of pending timers: they will run code or send */
 
 /* ---- ticker.c */
+int timer_each(seep_timer_fn *fn, void *arg);      /* those of them that send on a channel of their own */
+bool timer_fact(struct timer *t, struct seep_timer *out); /* ticker.c: false when it is none of those */
 void *timer_object(struct timer *t); /* the heap block that t is part of; NULL: a coroutine's own timer */
 
 /* ---- poll.c */

@@ -43,6 +43,20 @@ void *timer_object(struct timer *t)
     return t->fire == fire ? chan_of(t) : NULL;
 }
 
+bool timer_fact(struct timer *t, struct seep_timer *out)
+{
+    if (t->fire != fire) return false;
+    const struct object *o = (const struct object *)(const void *)t;
+    if (o->kind == KIND_FUNC) return false;
+    *out = (struct seep_timer){.object = (uintptr_t)chan_of(t),
+                               .ticker = o->kind == KIND_TICKER,
+                               .when_ns = o->when_ns,
+                               .period_ns = o->kind == KIND_TICKER ? o->period_ns : 0,
+                               .dropped = o->dropped,
+                               .create_stack = o->create_stack};
+    return true;
+}
+
 static uint64_t after_ns(uint64_t ns)
 {
     uint64_t now = os_mono_ns();

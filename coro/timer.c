@@ -147,9 +147,24 @@ int timer_roots(seep_range_fn *fn, void *arg)
     for (uint32_t i = 0; i < sched.nprocs; i++) {
         const struct timer_heap *h = &sched.ps[i].timers;
         for (uint32_t k = 0; k < h->n; k++) {
+            struct seep_timer fact;
+            if (timer_fact(h->entries[k].timer, &fact)) continue; /* timer_each() */
             void *object = timer_object(h->entries[k].timer);
             if (!object) object = ctx_timer_object(h->entries[k].timer);
             int stop = object ? fn(arg, (uintptr_t)&object, (uintptr_t)(&object + 1)) : 0;
+            if (stop) return stop;
+        }
+    }
+    return 0;
+}
+
+int timer_each(seep_timer_fn *fn, void *arg)
+{
+    for (uint32_t i = 0; i < sched.nprocs; i++) {
+        const struct timer_heap *h = &sched.ps[i].timers;
+        for (uint32_t k = 0; k < h->n; k++) {
+            struct seep_timer fact;
+            int stop = timer_fact(h->entries[k].timer, &fact) ? fn(arg, &fact) : 0;
             if (stop) return stop;
         }
     }

@@ -87,6 +87,16 @@ struct seep_task {
 typedef int seep_task_fn(void *arg, const struct seep_task *task);
 typedef int seep_range_fn(void *arg, uintptr_t lo, uintptr_t hi);
 
+/* A pending timer that sends on a channel: who waits on the object will be woken. */
+struct seep_timer {
+    uintptr_t object;            /* the heap block that programs hold */
+    bool ticker;                 /* it goes on until it is stopped */
+    uint64_t when_ns, period_ns; /* CLOCK_MONOTONIC; period_ns: of a ticker */
+    uint64_t dropped;            /* ticks that found the last one not received */
+    uint32_t create_stack;
+};
+typedef int seep_timer_fn(void *arg, const struct seep_timer *timer);
+
 struct seep_task_provider {
     uint32_t version; /* SEEP_TASK_PROVIDER_VERSION */
     const char *name; /* "coro", "thread", … */
@@ -97,6 +107,7 @@ struct seep_task_provider {
     int (*stacks)(void *ctx, seep_range_fn *fn, void *arg); /* memory that only holds tasks' stacks:
                                                                not a root by itself */
     size_t (*stack_sys)(void *ctx, size_t *inuse);          /* bytes of address space committed for stacks */
+    int (*timers)(void *ctx, seep_timer_fn *fn, void *arg); /* in the child; roots() leaves these out */
     /* In the program: when the caller is a task of this provider, lets the others run for about that long and returns true. */
     bool (*settle)(void *ctx, uint64_t ns);
 };

@@ -143,6 +143,9 @@ void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, cons
     char *a = base;
     char tmp[256];
     if (n < 2 || size > sizeof tmp) return;
+    size_t ordered = 1;
+    while (ordered < n && cmp(a + (ordered - 1) * size, a + ordered * size) <= 0) ordered++;
+    if (ordered == n) return; /* often so */
     for (size_t start = n / 2, end = n; end > 1;) {
         if (start > 0) {
             start--;

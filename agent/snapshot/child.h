@@ -200,6 +200,7 @@ struct task_rec {
     uintptr_t stack_top; /* below it are the frames of the program */
     const void *image;
     uint64_t committed_bytes, schedules, cpu_ns;
+    uint32_t defer_depth;
     uint32_t ring;          /* of DOOM_RING: the next one of the ring, + 1 */
     uint64_t first_seen_ns; /* mono_ns of the first snapshot that proved it leaked; 0: not leaked */
 };
@@ -264,6 +265,12 @@ void judge_sticky_prepare(void);                                          /* in 
 bool judge_sticky_owns(uintptr_t lo, uintptr_t hi);                       /* the table is there: no root */
 void judge_recall(struct judgement *j);                                   /* sets doom and first_seen_ns */
 void judge_remember(struct judgement *j, const struct snapshot_job *job); /* sets first_seen_ns */
+
+/* ---- judge_timers.c */
+void timers_collect(struct marker *m);
+bool timers_wake(struct object_ref o); /* a pending timer will send on it */
+void timers_judge(const struct snapshot_job *job, struct judgement *j);
+void defers_judge(const struct snapshot_job *job, struct judgement *j);
 
 /* ---- judge_groups.c */
 /* Leaked tasks by site, with what only they keep: scan(task) marks from a task's stack. */

@@ -81,6 +81,7 @@ static int collect_task(void *arg, const struct seep_task *t)
                            .committed_bytes = t->committed_bytes,
                            .schedules = t->schedules,
                            .cpu_ns = t->cpu_ns,
+                           .defer_depth = t->defer_depth,
                            .regs = (uint32_t)J.regs.n,
                            .waits = (uint32_t)J.waits.n};
     for (unsigned i = 0; i < t->nregs && i < SEEP_TASK_REGS; i++, r->nregs++)
@@ -330,7 +331,7 @@ static void watch_or_release(uint32_t index)
     struct object_ref o;
     if (w->object == 0) return;
     if (mark_resolve(J.m, w->object, &o)) {
-        if (!mark_is_marked(J.m, o)) {
+        if (!timers_wake(o) && !mark_is_marked(J.m, o)) {
             mark_word_of(J.m, o)->extra |= 1ull << (o.index & 63);
             watch(index, key_of(o));
             return;
@@ -360,6 +361,7 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
     }
     m->hit = no_hit;
     mark_drain(m);
+    timers_collect(m);
     if (any) {
         m->watch = true;
         m->hit = on_hit;
@@ -370,6 +372,8 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
     m->hit = no_hit;
     m->stacks[0].len = m->stacks[1].len = 0;
     judge_unwind(job, j);
+    timers_judge(job, j);
+    defers_judge(job, j);
     judge_groups(m, job, j, scan_task);
     m->watch = false;
     for (size_t i = 0; any && i < m->nwords; i++) m->words[i].extra = 0;

@@ -18,7 +18,7 @@
  *   4. A pointer one past the end of a block belongs to that block, as an interior pointer, only where no
  *      allocated block begins.
  *
- * Tried and dropped: pushing children before the test of the mark bit (stack bounded by pointers, not objects). */
+ * Tried and dropped: prefetching the line 512 bytes ahead as well (lists in order of address; costs 12 % on trees); pushing children before the test of the mark bit (stack bounded by pointers, not objects). */
 #include "agent/snapshot/child.h"
 
 #include <errno.h>
@@ -31,7 +31,6 @@
 #define ARENA_SHIFT     26
 #define ARENA_PAGES     (1u << (ARENA_SHIFT - PAGE_SHIFT_SEEP))
 #define PIECE_BYTES     2048
-#define AHEAD_BYTES     512
 
 /* ---- spans */
 
@@ -234,7 +233,7 @@ static inline __attribute__((always_inline)) void found(struct marker *m, const 
     uintptr_t off = p - m->heap_lo;
     uint64_t e = page_entry(m, off);
     __builtin_prefetch((const void *)p);
-    __builtin_prefetch((const void *)(p + AHEAD_BYTES)); /* neighbours in memory tend to be neighbours in lists */
+
     uint32_t kind = (uint32_t)(e >> 48);
     if (__builtin_expect(kind <= SPAN_KIND_LARGE, 0)) {
         struct object_ref o;

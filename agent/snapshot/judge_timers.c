@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Timers and tickers of task providers, and lists of deferred calls.
+ *
+ * A pending timer that sends on its object's channel is no root: it is live for who waits on the channel (timers_wake(), for the
+ * fixpoint), but when in the end nothing live points to the object, nobody can receive its ticks or stop it any more. A timer
+ * that runs code is a root; the provider shows those itself.
+ *
+ *   leaked-ticker    proven: it ticks for ever
+ *   leaked-timer     proven when it stays for a minute and more, or there are many of one site; a note otherwise: it will end
+ *   undrained-ticker likely: known, but over a hundred of its ticks found the last one not received
+ *   defer-pileup     likely: a task with over a thousand deferred calls */
+#include "agent/snapshot/child.h"
+
+#include "agent/os/os.h"
+#include "agent/util/log.h"
+
+enum { MANY = 100, DROPPED = 100, DEFERRED = 1000 };
+static const uint64_t LONG_NS = 60000000000;
+
+struct timer_rec {
+    struct object_ref o;
+    struct seep_timer t;
+};
+
+static struct {
+    struct marker *m;
+    struct child_vec timers;
+    struct child_map by_object; /* → timer + 1 */
+} T;
+
+static uint64_t key_of(struct object_ref o)
+{
+    return (uint64_t)o.span << 32 | o.index;
+}
+
+static int add_timer(void *arg, const struct seep_timer *t)
+{
+    struct object_ref o;
+    (void)arg;
+    if (!t->object || !mark_resolve(T.m, t->object, &o)) return 0;
+    *(struct timer_rec *)child_vec_add(&T.timers, sizeof(struct timer_rec)) = (struct timer_rec){o, *t};
+    *child_map_slot(&T.by_object, key_of(o)) = (uint32_t)T.timers.n;
+    return 0;
+}
+
+void timers_collect(struct marker *m)
+{
+    T.m = m;
+    T.timers = (struct child_vec){0};
+    T.by_object = (struct child_map){0};
+    for (unsigned i = 0; i < provider_count(); i++) {
+        const struct seep_task_provider *p = provider_get(i);
+        if (p->timers) p->timers(p->ctx, add_timer, NULL);
+    }
+}
+
+bool timers_wake(struct object_ref o)
+{
+    return child_map_get(&T.by_object, key_of(o)) != 0;
+}
+
+struct group {
+    uint32_t stack;
+    enum seep_rule rule;
+    uint64_t n, bytes, dropped, longest_ns, period_ns;
+};
+
+static void add_to_group(struct child_map *index, struct child_vec *groups, const struct timer_rec *r,
+                         enum seep_rule rule, uint64_t now_ns)
+{
+    uint32_t stack = r->t.create_stack ? r->t.create_stack : object_site(T.m, r->o);
+    uint32_t *slot = child_map_slot(index, (uint64_t)stack << 8 | (uint64_t)rule);
+    if (!*slot) {
+        *(struct group *)child_vec_add(groups, sizeof(struct group)) = (struct group){.stack = stack, .rule = rule};
+        *slot = (uint32_t)groups->n;
+    }
+    struct group *g = (struct group *)groups->items + *slot - 1;
+    g->n++;
+    g->bytes += span_elem(&T.m->spans[r->o.span]);
+    g->dropped += r->t.dropped;
+    if (r->t.period_ns > g->period_ns) g->period_ns = r->t.period_ns;
+    if (r->t.when_ns > now_ns && r->t.when_ns - now_ns > g->longest_ns) g->longest_ns = r->t.when_ns - now_ns;
+}
+
+static void emit(struct judgement *j, const struct group *g)
+{
+    enum seep_confidence c = SEEP_LIKELY;
+    if (g->rule == SEEP_RULE_LEAKED_TICKER && j->proofs) c = SEEP_PROVEN;
+    if (g->rule == SEEP_RULE_LEAKED_TIMER)
+        c = g->longest_ns < LONG_NS && g->n < MANY ? SEEP_INFO : j->proofs ? SEEP_PROVEN : SEEP_LIKELY;
+    struct finding *f = child_vec_add(&j->findings, sizeof *f);
+    *f = (struct finding){.rule = g->rule,
+                          .confidence = c,
+                          .stack = g->stack,
+                          .objects = g->n,
+                          .bytes = g->bytes,
+                          .est_objects = (double)g->n,
+                          .est_bytes = (double)g->bytes};
+    fmt_string(f->evidence, sizeof f->evidence, "{\"period_ns\":%lu,\"dropped\":%lu,\"due_ns\":%lu%s%s%s}",
+               (unsigned long)g->period_ns, (unsigned long)g->dropped, (unsigned long)g->longest_ns,
+               j->proofs ? "" : ",\"no_proof\":\"", j->proofs ? "" : j->no_proofs_why, j->proofs ? "" : "\"");
+}
+
+/* After the fixpoint. What only timers knew is marked then: it is no unreachable memory. */
+void timers_judge(const struct snapshot_job *job, struct judgement *j)
+{
+    struct child_vec groups = {0};
+    struct child_map index = {0};
+    const struct timer_rec *r = (const struct timer_rec *)T.timers.items;
+    for (size_t i = 0; i < T.timers.n; i++)
+        if (!mark_is_marked(T.m, r[i].o))
+            add_to_group(&index, &groups, &r[i], r[i].t.ticker ? SEEP_RULE_LEAKED_TICKER : SEEP_RULE_LEAKED_TIMER,
+                         job->mono_ns);
+        else if (r[i].t.ticker && r[i].t.dropped > DROPPED)
+            add_to_group(&index, &groups, &r[i], SEEP_RULE_UNDRAINED_TICKER, job->mono_ns);
+    for (size_t i = 0; i < groups.n; i++) emit(j, (const struct group *)groups.items + i);
+    for (size_t i = 0; i < T.timers.n; i++) mark_value(T.m, r[i].t.object);
+    mark_drain(T.m);
+}
+
+void defers_judge(const struct snapshot_job *job, struct judgement *j)
+{
+    (void)job;
+    for (size_t i = 0; i < j->ntasks; i++) {
+        const struct task_rec *t = &j->tasks[i];
+        if (t->defer_depth < DEFERRED) continue;
+        struct finding *f = child_vec_add(&j->findings, sizeof *f);
+        *f = (struct finding){.rule = SEEP_RULE_DEFER_PILEUP,
+                              .confidence = SEEP_LIKELY,
+                              .stack = t->stack,
+                              .create_stack = t->create_stack,
+                              .reason = t->reason,
+                              .objects = t->defer_depth,
+                              .est_objects = (double)t->defer_depth};
+        fmt_string(f->evidence, sizeof f->evidence, "{\"deferred\":%u,\"task\":%lu}", t->defer_depth,
+                   (unsigned long)t->id);
+    }
+}
