@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -163,6 +165,23 @@ static void read_symbols(struct sym_image *im)
     qsort(im->syms, im->nsyms, sizeof *im->syms, by_address);
 }
 
+/* The kernel maps [vdso] into every process; ours is the recorded one when their build ids agree. */
+static bool try_vdso(struct sym_image *im)
+{
+    const unsigned char *base = (const unsigned char *)(uintptr_t)getauxval(AT_SYSINFO_EHDR);
+    char path[64];
+    const Elf64_Ehdr *h = (const Elf64_Ehdr *)(uintptr_t)base;
+    if (!base || memcmp(base, ELFMAG, SELFMAG) != 0 || h->e_ident[EI_CLASS] != ELFCLASS64) return false;
+    /* Its section headers come last. */
+    size_t size = h->e_shoff + (size_t)h->e_shnum * h->e_shentsize;
+    int fd = memfd_create("vdso", MFD_CLOEXEC);
+    if (fd < 0) return false;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    bool ok = write(fd, base, size) == (ssize_t)size && try_file(im, path);
+    close(fd);
+    return ok;
+}
+
 /* The file is not where it was: by its path or name under --debug-dir, by build id under the debug folders, from a server. */
 static bool try_elsewhere(struct sym_image *im)
 {
@@ -190,7 +209,7 @@ static void image_open(struct sym_image *im)
 {
     im->opened = true;
     im->problem = "not a file";
-    bool ok = im->path[0] == '/' && try_file(im, im->path);
+    bool ok = im->path[0] == '/' ? try_file(im, im->path) : strcmp(im->path, "[vdso]") == 0 && try_vdso(im);
     if (!ok && !try_elsewhere(im)) return;
     Dwarf_Addr dwarf_bias = 0;
     Dwarf *dw = dwfl_module_getdwarf(im->module, &dwarf_bias);

@@ -120,6 +120,23 @@ printf 'ff0 20 jit_one()\n' >map
 ln -s "$work/map" "/tmp/perf-$$.map"
 is "a link" "0x1000 " --jit-maps
 
+# The vdso, which is no file.
+if command -v python3 >/dev/null; then
+    python3 -c '
+for l in open("/proc/self/maps"):
+    if "[vdso]" in l:
+        a, b = (int(x, 16) for x in l.split()[0].split("-"))
+        m = open("/proc/self/mem", "rb"); m.seek(a); open("vdso", "wb").write(m.read(b - a))'
+    if [ -s vdso ]; then
+        at=$(readelf -W --dyn-syms vdso | awk '$8 ~ /^__vdso_gettimeofday/ { print $2; exit }')
+        recording x $((0x$at + 1)) "$(id vdso)" 1
+        sqlite3 r.seep "UPDATE image SET path = '[vdso]'"
+        case $("$seep" export --folded -o - r.seep) in *gettimeofday*) ;; *) echo "no name in the vdso"; bad=1 ;; esac
+        sqlite3 r.seep "UPDATE image SET build_id = 'aa'"
+        case $("$seep" export --folded -o - r.seep) in *gettimeofday*) echo "a name in another vdso"; bad=1 ;; esac
+    fi
+fi
+
 # debuginfod: a server of our own, asked only when allowed.
 if command -v python3 >/dev/null && ldconfig -p | grep -q 'libdebuginfod\.so\.1'; then
     mkdir -p "www/buildid/$(id plain)"
