@@ -17,6 +17,12 @@ static const char *proof_of(const char *rule)
         {"unreachable-interior", "no pointer to its start is left, only pointers into its middle"},
         {"stuck-nil-chan", "nothing ever wakes a wait on a nil channel"},
         {"stuck-send", "the channel is reachable only from the stacks of tasks that are stuck themselves"},
+        {"stuck-cond", "whoever could signal it can't reach it, or is stuck as well"},
+        {"deadlock-cycle", "each waits for a lock that the next one holds, and the last for the first"},
+        {"subslice-retention", "every reference to the block was seen, and together they cover this part of it"},
+        {"substring-retention", "every reference to the text was seen, and together they cover this part of it"},
+        {"leaked-ticker", "only the runtime's timer heap still knows it"},
+        {"leaked-timer", "only the runtime's timer heap still knows it"},
         {"stuck-recv", "the channel is reachable only from the stacks of tasks that are stuck themselves"},
     };
     for (size_t i = 0; i < sizeof proofs / sizeof *proofs; i++)
