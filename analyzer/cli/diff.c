@@ -12,6 +12,7 @@
 struct diff {
     struct view view;
     bool stacks;
+    double span_ms; /* from a to b of one recording, the shortest; 0: of two */
 };
 
 /* One side: snapshots of a recording, their heap and findings. */
@@ -136,6 +137,20 @@ static void finding_lines(struct emit *e, struct recording *r, const char *key, 
     emit_end(e);
 }
 
+/* Sampled bytes in use after, by age. */
+static void ages(struct emit *e, const struct diff_row *row)
+{
+    emit_array(e, "ages");
+    for (int i = 0; i < AGE_BUCKETS; i++) {
+        if (!row->ages[i]) continue;
+        emit_object(e, NULL);
+        emit_real(e, "from_ms", i ? (double)((uint64_t)1 << i) : 0);
+        emit_int(e, "sampled_bytes", row->ages[i]);
+        emit_end(e);
+    }
+    emit_end(e);
+}
+
 static void print(struct emit *e, struct diff *d, struct side *a, struct side *b, const struct diff_row *rows, size_t n)
 {
     static const struct emit_col cols[] = {{"inuse_bytes_delta", "IN USE", COL_DELTA_BYTES},
@@ -144,17 +159,20 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
                                            {"inuse_bytes_a", "BEFORE", COL_BYTES},
                                            {"inuse_bytes_b", "AFTER", COL_BYTES},
                                            {"share_of_base", "% OF BASE", COL_PERCENT},
+                                           {"share_of_total", "% OF NOW", COL_PERCENT},
+                                           {"survived_bytes", "SURVIVED", COL_BYTES},
                                            {"alloc_bytes_delta", "ALLOCATED", COL_DELTA_BYTES},
                                            {"freed_bytes_delta", "FREED", COL_DELTA_BYTES},
                                            {"unreachable_bytes_delta", "UNREACHABLE", COL_DELTA_BYTES},
                                            {NULL, "FUNCTION", COL_TEXT},
                                            {NULL, "PLACE", COL_TEXT}};
-    struct emit_col shown[11];
+    struct emit_col shown[13];
     memcpy(shown, cols, sizeof cols);
     if (!a->heap.sampled && !b->heap.sampled) shown[1].title = NULL;
+    if (d->span_ms <= 0) shown[7].title = NULL;
     struct finding *fresh = NULL, *gone = NULL;
     size_t nfresh = missing(b, a, &fresh), ngone = missing(a, b, &gone);
-    int64_t base = a->heap.total[FIG_INUSE].bytes, sampled = b->heap.total[FIG_INUSE].bytes - base;
+    int64_t base = a->heap.total[FIG_INUSE].bytes, now = b->heap.total[FIG_INUSE].bytes, sampled = now - base;
     int64_t change = b->live_bytes - a->live_bytes; /* exact, so it decides */
     emit_object(e, NULL);
     emit_str(e, "command", "diff");
@@ -183,7 +201,7 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
     finding_lines(e, b->r, "findings_new", "new", fresh, nfresh);
     finding_lines(e, a->r, "findings_gone", "gone", gone, ngone);
     emit_blank(e);
-    emit_table(e, "sites", shown, 11);
+    emit_table(e, "sites", shown, 13);
     size_t limit = d->view.limit ? (size_t)d->view.limit : n;
     for (size_t i = 0; i < n && i < limit; i++) {
         const struct diff_row *row = &rows[i];
@@ -196,6 +214,9 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
         emit_cell_int(e, row->a[FIG_INUSE].bytes);
         emit_cell_int(e, row->b[FIG_INUSE].bytes);
         emit_cell_real(e, base ? (double)delta / (double)base : 0);
+        emit_cell_real(e, now ? (double)delta / (double)now : 0);
+        emit_cell_int(
+            e, (int64_t)((d->span_ms > 0 ? diff_survived(row, d->span_ms) : 0) * (double)row->b[FIG_INUSE].bytes));
         emit_cell_int(e, alloc);
         emit_cell_int(e, alloc - delta);
         emit_cell_int(e, row->b[FIG_UNREACHABLE].bytes - row->a[FIG_UNREACHABLE].bytes);
@@ -205,6 +226,12 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
             emit_object(e, "site");
             report_site_json(e, &row->site);
             emit_end(e);
+            emit_int(e, "alloc_objects_delta", row->b[FIG_ALLOC].objects - row->a[FIG_ALLOC].objects);
+            emit_int(e, "freed_objects_delta",
+                     row->b[FIG_ALLOC].objects - row->a[FIG_ALLOC].objects - row->b[FIG_INUSE].objects +
+                         row->a[FIG_INUSE].objects);
+            emit_int(e, "unreachable_objects_delta", row->b[FIG_UNREACHABLE].objects - row->a[FIG_UNREACHABLE].objects);
+            ages(e, row);
             if (d->stacks) report_stack_json(e, r, "stack", row->stack);
         }
         emit_row(e);
@@ -241,6 +268,11 @@ int cmd_diff(int argc, char **argv)
         load(&a, d.view.filter);
         load(&b, d.view.filter);
         n = diff_heaps(a.r, &a.heap, b.r, &b.heap, d.stacks, &rows);
+        diff_ages(b.r, b.snaps, b.n, d.stacks, rows, n);
+        for (size_t i = 0; a.r == b.r && i < b.n; i++) {
+            double ms = ((double)b.snaps[i]->mono_ns - (double)a.snaps[i]->mono_ns) / 1e6;
+            if (ms > 0 && (d.span_ms <= 0 || ms < d.span_ms)) d.span_ms = ms;
+        }
         if (!view_failed(a.r, &code) && !view_failed(b.r, &code)) {
             struct emit e;
             emit_init(&e, stdout, d.view.json);
