@@ -19,8 +19,6 @@
 
 #include "coro/defer.h"
 
-enum { CHAN_MAGIC = 0x6e616863 };
-
 static inline void copy(void *to, const void *from, size_t n)
 {
     if (n == 8)
@@ -29,6 +27,14 @@ static inline void copy(void *to, const void *from, size_t n)
         memcpy(to, from, 4);
     else if (n)
         memcpy(to, from, n);
+}
+
+static inline void clear(void *to, size_t n)
+{
+    if (n == 8)
+        memset(to, 0, 8);
+    else if (n)
+        memset(to, 0, n);
 }
 
 /* Where element i of the buffer stands. */
@@ -42,10 +48,9 @@ static inline size_t after(const struct co_chan *c, size_t i)
     return i + 1 == c->cap ? 0 : i + 1;
 }
 
-void chan_check(const struct co_chan *c, const char *caller)
+COLD void chan_bad(const struct co_chan *c, const char *caller)
 {
-    if (unlikely(c->magic != CHAN_MAGIC))
-        report_fatal("%s: %p is not a channel, or was freed", caller, (const void *)c);
+    report_fatal("%s: %p is not a channel, or was freed", caller, (const void *)c);
 }
 
 void waitq_push(struct waitq *q, struct sudog *s)
@@ -114,7 +119,7 @@ static struct sudog *prepare(struct g *g, struct co_chan *c)
 
 bool chan_send_locked(struct co_chan *c, const void *elem)
 {
-    struct sudog *r = waitq_pop(&c->receivers);
+    struct sudog *r = c->receivers.first ? waitq_pop(&c->receivers) : NULL;
     if (r) {
         if (r->elem) copy(r->elem, elem, c->elem_size);
         colock_release(&c->lock);
@@ -135,14 +140,14 @@ bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
         char *slot = at(c, c->recv_at);
         if (elem) copy(elem, slot, c->elem_size);
         c->recv_at = after(c, c->recv_at);
-        struct sudog *s = waitq_pop(&c->senders);
+        struct sudog *s = c->senders.first ? waitq_pop(&c->senders) : NULL;
         if (s) { /* full: the head of the queue goes out, the first sender's value to the tail, the same slot */
             copy(slot, s->elem, c->elem_size);
             c->send_at = c->recv_at;
             colock_release(&c->lock);
             sudog_wake(s, true);
         } else {
-            memset(slot, 0, c->elem_size); /* the buffer does not keep alive what was taken out */
+            clear(slot, c->elem_size); /* the buffer does not keep alive what was taken out */
             c->count--;
             colock_release(&c->lock);
         }
@@ -155,7 +160,7 @@ bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
         *ok = false;
         return true;
     }
-    struct sudog *s = waitq_pop(&c->senders);
+    struct sudog *s = c->senders.first ? waitq_pop(&c->senders) : NULL;
     if (!s) return false;
     if (elem) copy(elem, s->elem, c->elem_size);
     colock_release(&c->lock);

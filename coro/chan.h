@@ -24,7 +24,12 @@ struct co_chan {
 };
 
 struct co_chan *chan_new(size_t elem_size, size_t cap, unsigned flags, size_t extra_bytes);
-void chan_check(const struct co_chan *c, const char *caller);
+enum { CHAN_MAGIC = 0x6e616863 };
+void chan_bad(const struct co_chan *c, const char *caller);
+static inline void chan_check(const struct co_chan *c, const char *caller)
+{
+    if (unlikely(c->magic != CHAN_MAGIC)) chan_bad(c, caller);
+}
 bool chan_send_locked(struct co_chan *c, const void *elem);     /* true: done and unlocked */
 bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok); /* true: done and unlocked */
 void *ctx_timer_object(struct timer *t);                        /* ctx.c: as timer_object(), of a deadline */

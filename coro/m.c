@@ -191,6 +191,30 @@ void m_stop(struct m *m)
     m->next_p = NULL;
 }
 
+/* As m_stop(), for one that runs a locked coroutine only: not on the idle list, woken by m_pass(). */
+void m_stop_locked(struct m *m)
+{
+    colock_acquire(&sched.lock);
+    sched.nidle_m++;
+    bool dead = is_deadlock();
+    colock_release(&sched.lock);
+    if (dead && !runtime_foreign_threads()) report_deadlock();
+    while (__atomic_load_n(&m->park, __ATOMIC_ACQUIRE) == 0) os_futex_wait(&m->park, 0, -1);
+    __atomic_store_n(&m->park, 0, __ATOMIC_RELAXED);
+    m_acquire(m, m->next_p);
+    m->next_p = NULL;
+}
+
+void m_pass(struct m *to, struct p *p)
+{
+    colock_acquire(&sched.lock);
+    sched.nidle_m--; /* it is counted there, or about to be */
+    colock_release(&sched.lock);
+    to->next_p = p;
+    __atomic_store_n(&to->park, 1, __ATOMIC_RELEASE);
+    os_futex_wake(&to->park, 1);
+}
+
 void p_wake_for_timer(uint64_t when_ns)
 {
     if (atomic_load(&sched.polling)) {

@@ -188,14 +188,16 @@ static struct g *take_next(struct p *p)
     return g;
 }
 
-static struct g *ring_get(struct p *p)
+static inline struct g *ring_get(struct p *p)
 {
     uint32_t head = atomic_load_explicit(&p->runq_head, memory_order_acquire);
     for (;;) {
         uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
         if (head == tail) return NULL;
         struct g *g = atomic_load_explicit(&p->runq[head % RUNQ_SIZE], memory_order_relaxed);
-        if (head % FETCH == 0 && tail - head > 2 * FETCH) look_ahead(p, head, tail);
+        if (head % FETCH == 0 && tail - head > 2 * FETCH &&
+            atomic_load_explicit(&sched.nglobal, memory_order_relaxed) > RUNQ_SIZE)
+            look_ahead(p, head, tail);
         if (sched.nprocs == 1) {
             atomic_store_explicit(&p->runq_head, head + 1, memory_order_release);
             return g;

@@ -92,6 +92,14 @@ void m_finish_blocking(struct m *m, struct g *g); /* POST_BLOCKING */
 void p_wake_for_timer(uint64_t when_ns);
 int sysmon_start(void);
 
+void m_stop_locked(struct m *m);
+void m_pass(struct m *to, struct p *p);
+
+/* ---- lock_thread.c; on g0, but for the last. */
+struct g *lock_thread_wait(struct m *m, struct g *stash); /* gives the p up until m's locked coroutine is to run */
+void lock_thread_pass(struct m *m, struct g *g);          /* m's p goes to the thread that g is locked to */
+void lock_thread_end(struct g *g);
+
 /* ---- timer.c */
 void timer_add(struct p *p, struct timer *t, uint64_t when_ns, void (*fire)(struct timer *));
 bool timer_remove(struct timer *t);

@@ -157,10 +157,18 @@ void sched_to_g0(struct m *m, struct g *g, enum post post)
     context_to(g, &m->g0);
 }
 
+/* Is there anything that only g0 looks at? */
+static __attribute__((noinline)) bool fair_turn(const struct p *p)
+{
+    fp_check();
+    return atomic_load_explicit(&sched.nglobal, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed) != 0;
+}
+
 /* The next one without leaving the p: what a parking coroutine can find by itself. */
 static struct g *next_local(struct p *p)
 {
-    if (unlikely(atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS == 0))
+    if (unlikely(atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS == 0) && fair_turn(p))
         return NULL; /* g0 looks wider */
     return runq_get(p);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Select, after Go's runtime/select.go:
+ *   0. where a case seems ready, lock its channel alone and try (a random one of several);
  *   1. lock all channels of the cases, in the order of their addresses;
- *   2. try the cases in random order; one that can go on, does;
+ *   2. of those that can go on a random one does; a case whose waiters have all been claimed by others cannot after all;
  *   3. else queue a wait node on every channel, and park (the locks are released after the switch);
  *   4. woken by the one that won g->select_done: lock all again, take the other nodes out.
  *
@@ -24,7 +25,7 @@ static uint32_t rng_below(struct m *m, uint32_t n)
 }
 
 struct order {
-    uint32_t *poll, *lock; /* indices of the cases whose channel is not nil */
+    uint32_t *ready, *lock; /* indices: room for those that can go on; the cases whose channel is not nil */
     uint32_t n;
 };
 
@@ -48,16 +49,13 @@ static void unlock_but(const struct co_case *cases, const struct order *o, const
     }
 }
 
-/* A shuffle, and a sort by address (Shell's: no recursion, no memory). */
-static void make_order(struct m *m, const struct co_case *cases, size_t n, struct order *o)
+/* A sort by address (Shell's: no recursion, no memory). */
+static void make_order(const struct co_case *cases, size_t n, struct order *o)
 {
     o->n = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (!cases[i].ch) continue;
         chan_check(cases[i].ch, "co_select");
-        uint32_t k = rng_below(m, o->n + 1);
-        o->poll[o->n] = o->poll[k];
-        o->poll[k] = i;
         o->lock[o->n++] = i;
     }
     for (uint32_t gap = o->n / 2; gap; gap /= 2)
@@ -120,18 +118,58 @@ static uint32_t dequeue(struct g *g, struct co_case *cases)
     return index;
 }
 
+/* A look without the lock: it may be wrong either way. */
+static bool seems_ready(const struct co_case *k)
+{
+    const co_chan *c = k->ch;
+    if (k->kind == CO_RECV)
+        return __atomic_load_n(&c->count, __ATOMIC_RELAXED) || __atomic_load_n(&c->senders.first, __ATOMIC_RELAXED) ||
+               __atomic_load_n(&c->closed, __ATOMIC_RELAXED);
+    return __atomic_load_n(&c->receivers.first, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&c->count, __ATOMIC_RELAXED) < c->cap;
+}
+
+/* One lock instead of all: a random one of those that seem ready, if it is. -1: look properly. */
+static long quick_select(struct m *m, struct co_case *cases, size_t n)
+{
+    uint32_t ready[SMALL], k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!cases[i].ch) continue;
+        chan_check(cases[i].ch, "co_select");
+        ready[k] = i;
+        k += seems_ready(&cases[i]);
+    }
+    while (k) {
+        uint32_t at = k == 1 ? 0 : rng_below(m, k), i = ready[at];
+        co_chan *c = cases[i].ch;
+        colock_acquire(&c->lock);
+        if (!(cases[i].kind == CO_SEND && c->closed) && attempt(&cases[i])) return (long)i;
+        colock_release(&c->lock);
+        ready[at] = ready[--k];
+    }
+    return -1;
+}
+
 static long do_select(struct g *g, struct co_case *cases, size_t n, bool block, struct order *o)
 {
-    make_order(g->m, cases, n, o);
+    make_order(cases, n, o);
     lock_all(cases, o);
+    uint32_t k = 0;
     for (uint32_t i = 0; i < o->n; i++) {
-        struct co_case *c = &cases[o->poll[i]];
+        const struct co_case *c = &cases[o->lock[i]];
+        o->ready[k] = o->lock[i];
+        k += seems_ready(c) || c->ch->closed;
+    }
+    while (k) {
+        uint32_t at = k == 1 ? 0 : rng_below(g->m, k), i = o->ready[at];
+        o->ready[at] = o->ready[--k];
+        struct co_case *c = &cases[i];
         const co_chan *ch = c->ch;
         bool misuse = c->kind == CO_SEND && ch->closed;
         if (!attempt(c)) continue;
         unlock_but(cases, o, misuse ? NULL : ch);
         if (unlikely(misuse)) runtime_panic("send on closed channel %p (in a select)", (const void *)ch);
-        return (long)o->poll[i];
+        return (long)i;
     }
     if (!block) {
         unlock_but(cases, o, NULL);
@@ -166,9 +204,12 @@ static long select_any(struct co_case *cases, size_t n, bool block, const char *
 {
     struct g *g = runtime_parker(caller);
     if (n > UINT16_MAX) report_fatal("%s: %zu cases, at most 65535 are possible", caller, n);
-    uint32_t poll[SMALL], lock[SMALL];
-    struct order o = {poll, lock, 0};
-    if (n <= SMALL) return do_select(g, cases, n, block, &o);
+    uint32_t ready[SMALL], lock[SMALL];
+    struct order o = {ready, lock, 0};
+    if (n <= SMALL) {
+        long i = quick_select(g->m, cases, n);
+        return i >= 0 ? i : do_select(g, cases, n, block, &o);
+    }
     uint32_t *mem = heap_alloc(2 * n * sizeof *mem, 0, HEAP_NOSCAN);
     if (!mem) report_fatal("no memory for a select of %zu cases", n);
     o = (struct order){mem, mem + n, 0};

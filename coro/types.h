@@ -34,6 +34,8 @@
 #define COLD        __attribute__((noinline, cold))
 #define CO_EXPORT   __attribute__((visibility("default")))
 
+enum { G_LOCKED = 1 }; /* g.flags: runs on g.m only, which runs nothing else (lock_thread.c) */
+
 enum g_status {
     G_DEAD, /* on a free list, or never used */
     G_RUNNABLE,
@@ -157,6 +159,9 @@ struct m {
     uint32_t rng;
     struct m *idle_link, *all_link;
     struct site *sites; /* cache of creation stacks */
+    struct g *locked_g; /* the only one that may run here; NULL: any */
+    struct g *stash;    /* taken from the queue by one that could not switch to it: g0 is to deal with it */
+    uint32_t lock_depth;
 };
 
 struct sched {

@@ -97,6 +97,12 @@ void *co_recover(const char **text);
  * getaddrinfo, a foreign library). fn may not call a function that parks. [parks] */
 void co_blocking(co_fn *fn, void *arg);
 
+/* From here on the calling coroutine runs on this thread only, and nothing else does: for libraries that keep state by thread. Nested;
+ * the end of the coroutine unlocks. main() before its first call that parks is on the process's main thread. Switching to or from a
+ * locked coroutine is a switch of threads. */
+void co_lock_thread(void);
+void co_unlock_thread(void);
+
 uint64_t co_self_id(void);          /* id of the calling coroutine, from 1 (main, when it came first); 0 outside */
 const char *co_name(void);          /* its name; NULL: none */
 void co_set_name(const char *name); /* the string must outlive the coroutine */

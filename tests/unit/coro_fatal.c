@@ -210,6 +210,12 @@ static void quit_of_the_program(void)
     raise(SIGQUIT);
 }
 
+static void locked_deadlock(void)
+{
+    co_lock_thread();
+    co_recv(co_make(int, 0), NULL);
+}
+
 static const struct row {
     void (*does)(void);
     int signal, code; /* how it must end */
@@ -222,6 +228,7 @@ static const struct row {
     {overflow_with_handler, 0, 33, {"stack overflow", NULL, NULL}},
     {plain_fault, SIGSEGV, 0, {NULL, NULL, NULL}},
     {deadlock, 0, 2, {"deadlock", "[chan receive]", "30 coroutines like this"}},
+    {locked_deadlock, 0, 2, {"deadlock", "[chan receive]", NULL}},
     {locks_itself, 0, 2, {"deadlock", "[mutex lock]", "locks_itself+"}},
     {waits_for_nobody, 0, 2, {"deadlock", "[waitgroup wait]", NULL}},
     {main_ends, 0, 2, {"deadlock", "[chan receive]", NULL}},

@@ -265,10 +265,64 @@ static void test_start_from_another_thread(void)
     assert_string_equal(co_name(), "main");
 }
 
+/* A locked coroutine stays on its thread, and nothing else runs there: runtime.LockOSThread. */
+struct locked {
+    co_chan *ch;
+    co_waitgroup *wg;
+    pid_t tids[4];
+};
+static struct locked the_locked;
+static void stays(void *arg)
+{
+    long i = (long)(intptr_t)arg, v;
+    struct locked *l = &the_locked;
+    co_lock_thread();
+    co_lock_thread();
+    co_unlock_thread();
+    pid_t tid = gettid();
+    __atomic_store_n(&l->tids[i], tid, __ATOMIC_RELEASE);
+    for (int k = 0; k < 300; k++) {
+        if (k % 3 == 0) co_yield_now();
+        if (k % 3 == 1) co_sleep_ns(1000);
+        if (k % 3 == 2) co_recv(l->ch, &v);
+        CHECK(gettid() == tid);
+    }
+    __atomic_store_n(&l->tids[i], 0, __ATOMIC_RELEASE);
+    if (i % 2) co_unlock_thread();
+    co_wg_done(l->wg);
+}
+static void others(void *arg)
+{
+    struct locked *l = arg;
+    for (long k = 0; k < 400; k++) {
+        pid_t tid = gettid();
+        for (int i = 0; i < 4; i++) CHECK(__atomic_load_n(&l->tids[i], __ATOMIC_ACQUIRE) != tid);
+        if (k < 100) co_send(l->ch, &k);
+        co_yield_now();
+    }
+    co_wg_done(l->wg);
+}
+static void test_locked_threads(void)
+{
+    static co_waitgroup wg;
+    the_locked = (struct locked){.ch = co_make(long, 0), .wg = &wg};
+    co_wg_add(&wg, 8);
+    for (long i = 0; i < 4; i++) {
+        co_go(stays, (void *)(intptr_t)i);
+        co_go(others, &the_locked);
+    }
+    co_wg_wait(&wg);
+    co_lock_thread(); /* main() too */
+    pid_t tid = gettid();
+    co_sleep_ns(1000000);
+    CHECK(gettid() == tid);
+}
+
 int main(void)
 {
     setenv("CORO_MAXPROCS", "4", 1);
     const struct CMUnitTest tests[] = {
+        RUN(test_locked_threads),
         RUN(test_errno_follows_the_coroutine),
         RUN(test_many_parked),
         RUN(test_sleepers_wake_in_order),
