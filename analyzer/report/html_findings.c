@@ -57,13 +57,51 @@ static void snapshots_text(const struct html_input *in, struct buf *out)
     face_close(&f, out);
 }
 
+/* The lines of the text face, "    label    words", but for those that the page draws from the stacks. Appends [["label","words"],…]. */
+static void told(const struct html_input *in, const struct finding *x, struct buf *out)
+{
+    static const char drawn[] = " alloc waits created stack ";
+    enum { INDENT = 4, LABEL = 8 };
+    struct face f;
+    struct buf text = {0};
+    const char *sep = "";
+    if (!face_open(&f, false)) return;
+    report_findings(&f.e, in->r, x, 1, 0, false);
+    face_close(&f, &text);
+    buf_puts(out, "[");
+    for (char *line = text.data, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        char label[LABEL + 3];
+        size_t n = strspn(line, " ") == INDENT ? strcspn(line + INDENT, " ") : 0;
+        if (n == 0 || n > LABEL) continue;
+        snprintf(label, sizeof label, " %.*s ", (int)n, line + INDENT);
+        const char *words = line + INDENT + n;
+        if (strstr(drawn, label)) continue;
+        label[n + 1] = 0;
+        buf_printf(out, "%s[", sep);
+        buf_json(out, label + 1);
+        buf_puts(out, ",");
+        buf_json(out, words + strspn(words, " "));
+        buf_puts(out, "]");
+        sep = ",";
+    }
+    buf_puts(out, "]");
+    buf_free(&text);
+}
+
 static void finding(const struct html_input *in, const struct finding *x, struct buf *out)
 {
     struct face f;
     if (!face_open(&f, true)) return;
     emit_object(&f.e, NULL);
     emit_str(&f.e, "amount", report_amount(in->r, x));
+    emit_bool(&f.e, "tasks", rule_is_about_tasks(x->rule));
     emit_int(&f.e, "process_id", x->snapshot->process->id);
+    struct buf lines = {0};
+    told(in, x, &lines);
+    emit_raw(&f.e, "lines", lines.data ? lines.data : "[]");
+    buf_free(&lines);
     struct site created = x->create_stack ? stack_site(in->r, x->create_stack) : (struct site){0};
     emit_object(&f.e, "created_site");
     report_site_json(&f.e, &created);

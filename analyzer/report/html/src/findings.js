@@ -1,6 +1,6 @@
 // Verdict and findings, in the order and the words of `seep leaks`.
 import raw from "./data.js";
-import { bytes, count } from "./units.js";
+import { bytes, count, duration } from "./units.js";
 import { h } from "./dom.js";
 
 const place = s => !s ? "" : s.file ? s.file.replace(/^(\.\/)+/, "") + (s.line ? ":" + s.line : "") : base(s.module);
@@ -20,24 +20,18 @@ function stack(title, frames, user) {
 }
 
 const same = (a, b) => a && b && a.function === b.function && a.line === b.line && a.offset === b.offset;
-const BOTHER = { "do": 1, kept_bytes: 1, kept_objects: 1, no_proof: 1, direct: 1, indirect: 1 };
-
+// All that was noted, for whoever wants to check.
 function evidence(f) {
-  const e = f.evidence || {}, out = [];
-  const line = (label, ...text) => out.push(h("dt", {}, label), h("dd", {}, text));
-  if (e.no_proof) line("doubt", "no proof: ", e.no_proof);
-  if (e.kept_bytes) line("keeps", `${bytes(e.kept_bytes)} in ${count(e.kept_objects || 0)} block${e.kept_objects === 1 ? "" : "s"} alive`);
-  if (e.indirect && !e.direct) line("chain", "lost with other lost blocks that point to it: see to those first");
-  else if (e.indirect) line("chain", `of the ${count(f.sampled_objects)} seen, ${count(e.indirect)} hang from other lost blocks`);
-  const more = Object.entries(e).filter(([k]) => !(k in BOTHER));
-  if (more.length) out.push(h("dt", {}, "evidence"), h("dd", {}, h("code", {}, more.map(([k, v]) => `${k.replace(/_/g, " ")} ${typeof v === "object" ? JSON.stringify(v) : v}`).join(" · "))));
-  return out;
+  const list = Object.entries(f.evidence || {});
+  const figure = (k, v) => typeof v !== "number" ? (typeof v === "object" ? JSON.stringify(v) : String(v)) : k.endsWith("_bytes") ? bytes(v) : k.endsWith("_ns") ? duration(v / 1e6) : Number.isInteger(v) ? count(v) : String(v);
+  return list.length ? h("details", {}, h("summary", {}, "evidence"), h("table", { class: "frames" }, h("tbody", {},
+    list.map(([k, v]) => h("tr", {}, h("td", {}, h("code", {}, k.replace(/_(ns|bytes)$/, "").replace(/_/g, " "))), h("td", {}, h("code", {}, figure(k, v)))))))) : null;
 }
 
 function finding(wrap, show) {
   const f = wrap.findings[0];
   if (!f) return null;
-  const tasks = f.rule.startsWith("stuck-"), frames = f.stack || [], created = f.create_stack || [];
+  const tasks = wrap.tasks, frames = f.stack || [], created = f.create_stack || [];
   const userFrame = frames.find(x => same(x, f.site)), site = frames.length ? f.site : null;
   const createdAt = created.length ? wrap.created_site : null;
   const line = (label, ...text) => [h("dt", {}, label), h("dd", {}, text)];
@@ -48,12 +42,9 @@ function finding(wrap, show) {
     h("dl", {},
       line(tasks ? "waits" : "alloc", where(site, f.wait_reason)),
       created.length ? line("created", where(createdAt)) : null,
-      f.proof ? line("proof", f.proof) : f.finds ? line("what", f.finds) : null,
-      evidence(f),
-      f.do ? line("do", f.do) : null,
-      line("hide", h("code", {}, `seep gate --ignore ${f.id}`))),
-    stack("stack", frames, userFrame), stack("created by", created, created.find(x => same(x, createdAt))),
-    site ? h("button", { class: "plain", onclick: () => show(site.function || name(site), f, wrap.process_id) }, "show in the flame graph") : null);
+      wrap.lines.map(([label, text]) => line(label, label === "hide" ? h("code", {}, text) : text))),
+    stack("stack", frames, userFrame), stack("created by", created, created.find(x => same(x, createdAt))), evidence(f),
+    site ? h("button", { class: "plain", onclick: () => show(site.function || name(site), f, wrap) }, "show in the flame graph") : null);
 }
 
 export function findings(show) {

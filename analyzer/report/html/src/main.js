@@ -95,8 +95,8 @@ const chartBox = h("div", { class: "charts" });
 const label = (text, control) => h("label", {}, h("span", {}, text), control);
 
 // From a finding to the flame graph: the metric that shows it, the function, the search.
-function showFunction(name, f, process) {
-  const want = f.rule.startsWith("stuck-") ? "tasks" : f.rule.startsWith("unreachable") ? "unreachable_space" : "inuse_space";
+function showFunction(name, f, wrap) {
+  const process = wrap.process_id, want = wrap.tasks ? "tasks" : f.rule.startsWith("unreachable") ? "unreachable_space" : "inuse_space";
   state.metric = metrics.find(m => m.name === want) || state.metric;
   if (process !== state.process && ofProcess(process).length) setProcess(process);
   const at = ofProcess(state.process).find(s => s.seq === f.snapshot);
