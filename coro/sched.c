@@ -173,6 +173,16 @@ static struct g *next_local(struct p *p)
     return runq_get(p);
 }
 
+/* What `from` may switch to in place of next (NULL: none): locked ones come and go through g0. */
+static inline struct g *allowed(struct m *m, const struct g *from, struct g *next)
+{
+    if (unlikely((from->flags | (next ? next->flags : 0)) & G_LOCKED)) {
+        m->stash = next;
+        return &m->g0;
+    }
+    return next ? next : &m->g0;
+}
+
 static struct g *look_global(struct p *p, bool batch)
 {
     if (!atomic_load_explicit(&sched.nglobal, memory_order_relaxed)) return NULL;
@@ -191,7 +201,7 @@ void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reas
     g->blocked_ns = atomic_load_explicit(&sched.coarse_ns, memory_order_relaxed);
     g_set_status(g, G_WAITING);
     struct g *next = next_local(m->p);
-    switch_to(m, g, next ? next : &m->g0, post, post_arg);
+    switch_to(m, g, allowed(m, g, next), post, post_arg);
     g->reason = SEEP_WAIT_NONE;
     errno_set(saved);
 }
@@ -210,10 +220,10 @@ void sched_yield_to_others(struct g *g)
             atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
             return;
         }
-        next = &m->g0;
+        next = NULL;
     }
     g_set_status(g, G_RUNNABLE);
-    switch_to(m, g, next, POST_YIELD, NULL);
+    switch_to(m, g, allowed(m, g, next), POST_YIELD, NULL);
     errno_set(saved);
 }
 
@@ -223,8 +233,9 @@ _Noreturn void sched_exit(struct g *g)
     if (unlikely(stack_canaries)) stack_check(g);
     g_set_status(g, G_DEAD);
     atomic_fetch_sub_explicit(&sched.live, 1, memory_order_relaxed);
+    if (unlikely(g->flags & G_LOCKED)) lock_thread_end(g);
     struct g *next = next_local(m->p);
-    switch_to(m, g, next ? next : &m->g0, POST_EXIT, NULL);
+    switch_to(m, g, allowed(m, g, next), POST_EXIT, NULL);
     __builtin_unreachable();
 }
 
@@ -419,10 +430,20 @@ _Noreturn void sched_loop(void *mp, void *unused)
     struct m *m = mp; /* g0 never changes its thread */
     sched_arrive();
     for (;;) {
-        if (!m->p) m_stop(m);
-        fp_check();
-        struct g *g = find_runnable(m);
-        found(m);
+        struct g *g = m->stash;
+        m->stash = NULL;
+        if (unlikely(m->locked_g != NULL)) {
+            g = lock_thread_wait(m, g);
+        } else {
+            if (!m->p) m_stop(m);
+            fp_check();
+            if (likely(!g)) g = find_runnable(m);
+            found(m);
+            if (unlikely(g->flags & G_LOCKED)) {
+                lock_thread_pass(m, g);
+                continue;
+            }
+        }
         switch_to(m, &m->g0, g, POST_NONE, NULL);
     }
 }
