@@ -89,7 +89,7 @@ static int copy_file(const char *from, const char *to)
 
 static int open_db(const char *path, int flags, sqlite3 **db)
 {
-    int rc = sqlite3_open_v2(path, db, flags, NULL);
+    int rc = sqlite3_open_v2(path, db, flags | SQLITE_OPEN_NOMUTEX, NULL); /* we have one thread */
     if (rc != SQLITE_OK) return rc;
     sqlite3_extended_result_codes(*db, 1);
     sqlite3_busy_timeout(*db, 30000);
