@@ -118,9 +118,12 @@ static void profile(void **state)
     rows[0].fig[FIG_INUSE] = (struct figure){.objects = 3, .bytes = 180};
     rows[1].fig[FIG_INUSE] = (struct figure){.objects = -2, .bytes = -200};
     struct heap heap = {.rows = rows, .n = 2};
-    struct pprof_input in = {.r = r, .heap = &heap};
+    struct samples in = {0};
+    samples_of_heap(r, &heap, NULL, 0, &in);
+    assert_int_equal(in.n, 2);
     struct buf out = {0}, gz = {0};
-    pprof_encode(&in, &out);
+    pprof_encode(&in, NULL, &out);
+    samples_free(&in);
     const unsigned char *p = (unsigned char *)out.data, *end = p + out.len;
     struct field f;
     unsigned samples = 0, types = 0, locations = 0, functions = 0, strings = 0;
