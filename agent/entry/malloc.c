@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "agent/entry/alloctrace.h"
@@ -168,42 +167,4 @@ SEEP_EXPORT struct mallinfo mallinfo(void)
                              .uordblks = (int)m.uordblks,
                              .fordblks = (int)m.fordblks,
                              .keepcost = (int)m.keepcost};
-}
-
-struct stat_row {
-    const char *name, *unit;
-    size_t offset;
-};
-static const struct stat_row stat_rows[] = {
-#define STAT(field, unit, meaning) {#field, unit, offsetof(struct seep_memstats, field)},
-#include "agent/contract/stats.def"
-#undef STAT
-};
-
-static uint64_t stat_value(const struct seep_memstats *m, const struct stat_row *r)
-{
-    uint64_t v;
-    memcpy(&v, (const char *)m + r->offset, sizeof v);
-    return v;
-}
-
-SEEP_EXPORT void malloc_stats(void)
-{
-    struct seep_memstats m = {.size = sizeof m};
-    heap_stats(&m);
-    for (size_t i = 0; i < sizeof stat_rows / sizeof stat_rows[0]; i++)
-        log_line("%s %lu %s", stat_rows[i].name, stat_value(&m, &stat_rows[i]), stat_rows[i].unit);
-}
-
-SEEP_EXPORT int malloc_info(int options, FILE *f)
-{
-    if (options != 0) return EINVAL;
-    struct seep_memstats m = {.size = sizeof m};
-    heap_stats(&m);
-    fprintf(f, "<malloc version=\"seep-1\">\n");
-    for (size_t i = 0; i < sizeof stat_rows / sizeof stat_rows[0]; i++)
-        fprintf(f, "<stat name=\"%s\" unit=\"%s\" value=\"%lu\"/>\n", stat_rows[i].name, stat_rows[i].unit,
-                stat_value(&m, &stat_rows[i]));
-    fprintf(f, "</malloc>\n");
-    return 0;
 }

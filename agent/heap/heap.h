@@ -91,6 +91,20 @@ void *persistent_alloc(size_t size, size_t align, enum os_kind kind);
 /* ---- Statistics. */
 void heap_stats(struct seep_memstats *out);         /* consistent: the parts add up */
 void heap_stats_stopped(struct seep_memstats *out); /* the same in the child: no locks */
+/* A size class; class 0 is the large blocks. A racy reading, each field for itself. */
+enum { HEAP_CLASSES = 68 };
+struct heap_class_stat {
+    uint64_t size; /* of an object; 0: any */
+    uint64_t spans, span_bytes;
+    uint64_t objects, object_bytes; /* allocated */
+    uint64_t cached;                /* free, in bins of threads */
+    uint64_t contended;             /* waits for the class's central lists */
+};
+void heap_class_stats(struct heap_class_stat *out); /* HEAP_CLASSES of them */
+struct heap_lock_stats {
+    uint64_t pages, central, caches; /* waits since the start */
+};
+void heap_lock_stats(struct heap_lock_stats *out);
 /* What of [lo, hi), inside the heap's arenas, is in use, idle, and released: for the account of RSS. Stopped world. */
 enum heap_page_state { HEAP_PAGE_INUSE, HEAP_PAGE_IDLE, HEAP_PAGE_RELEASED };
 typedef int heap_pages_fn(void *arg, uintptr_t lo, uintptr_t hi, enum heap_page_state state);

@@ -16,12 +16,21 @@
 
 struct census {
     uint64_t objects, bytes, large_bytes;
+    struct heap_class_stat *class; /* SIZE_CLASSES; may be NULL */
 };
 
-/* Lock-free: page-map entries come and go meanwhile, structures stay readable. */
-static struct census take_census(void)
+static void count_class(struct heap_class_stat *k, const struct mspan *s, uint64_t live)
 {
-    struct census c = {0};
+    k->spans++;
+    k->objects += live;
+    k->object_bytes += live * s->elem_size;
+    k->span_bytes += (uint64_t)s->npages << HPAGE_SHIFT;
+}
+
+/* Lock-free: page-map entries come and go meanwhile, structures stay readable. */
+static struct census take_census(struct heap_class_stat *class)
+{
+    struct census c = {.class = class};
     for (const struct region *r = __atomic_load_n(&mheap.regions, __ATOMIC_ACQUIRE); r; r = r->next) {
         for (size_t i = 0; i < REGION_ARENAS; i++) {
             const struct arena *a = __atomic_load_n(&r->arenas[i], __ATOMIC_ACQUIRE);
@@ -40,6 +49,7 @@ static struct census take_census(void)
                 c.objects += live;
                 c.bytes += live * s->elem_size;
                 if (s->state == SPAN_LARGE) c.large_bytes += live * s->elem_size;
+                if (class) count_class(&class[s->state == SPAN_LARGE ? 0 : s->span_class >> 1], s, live);
                 page += npages;
             }
         }
@@ -64,7 +74,7 @@ static void fill(struct seep_memstats *out)
 {
     uint64_t mallocs = mheap.dead_mallocs, bytes = mheap.dead_bytes;
     for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) add_cache(mc, &mallocs, &bytes);
-    struct census c = take_census();
+    struct census c = take_census(NULL);
     uint64_t binned = 0, binned_bytes = 0;
     for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) binned += bins_count(mc, &binned_bytes);
     c.objects -= binned < c.objects ? binned : c.objects;
@@ -98,6 +108,28 @@ static void fill(struct seep_memstats *out)
     out->scavenged = __atomic_load_n(&mheap.scavenged_bytes, __ATOMIC_RELAXED);
     out->arenas = __atomic_load_n(&mheap.arenas, __ATOMIC_RELAXED);
     out->threads = mheap.ncaches;
+}
+
+void heap_class_stats(struct heap_class_stat *out)
+{
+    for (unsigned c = 0; c < SIZE_CLASSES; c++) out[c] = (struct heap_class_stat){.size = class_to_size[c]};
+    take_census(out);
+    for (const struct mcache *mc = __atomic_load_n(&mheap.caches, __ATOMIC_ACQUIRE); mc; mc = mc->next_all) {
+        for (unsigned c = 1; c < SIZE_CLASSES; c++) {
+            uint64_t n = __atomic_load_n(&mc->bin[c].n, __ATOMIC_RELAXED);
+            if (n > out[c].objects) n = out[c].objects;
+            out[c].cached += n;
+            out[c].objects -= n;
+            out[c].object_bytes -= n * class_to_size[c];
+        }
+    }
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) out[sc >> 1].contended += mheap.central[sc].lock.contended;
+}
+
+void heap_lock_stats(struct heap_lock_stats *out)
+{
+    *out = (struct heap_lock_stats){.pages = mheap.lock.contended, .caches = mheap.cache_lock.contended};
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) out->central += mheap.central[sc].lock.contended;
 }
 
 static void clear(struct seep_memstats *out)

@@ -50,6 +50,7 @@ enum {
 #define HEAP_HINT   ((uintptr_t)0x00c0 << 32)
 
 struct mcache;
+_Static_assert((int)HEAP_CLASSES == (int)SIZE_CLASSES, "heap.h");
 
 /* Never a cache: `fast` of a span whose frees must take the slow path. */
 #define NO_CACHE ((struct mcache *)1)

@@ -76,6 +76,10 @@ struct seep_memstats {
 };
 int seep_read_memstats(struct seep_memstats *out); /* 0, or -EINVAL when size is not plausible */
 
+/* The same as text, "name value unit" a line, or as one JSON object, with a row for each size class and the waits for the heap's locks.
+ * Allocates nothing. 0, or a negative errno of write. */
+int seep_write_memstats(int fd, int json);
+
 /* A program's own task provider (fibers, an event loop): see seep_task.h. 0, -EINVAL, or -ENOSPC (8 at most). */
 struct seep_task_provider;
 int seep_register_tasks(const struct seep_task_provider *provider);
