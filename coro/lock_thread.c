@@ -7,7 +7,7 @@
  *
  * Invariant: an m with a locked coroutine is not on the idle list; it is counted in sched.nidle_m while it sleeps, which its waker takes
  * back, perhaps before it has come to sleep. */
-#include "coro/runtime.h"
+#include "coro/runq.h"
 
 #include "coro/include/coro.h"
 

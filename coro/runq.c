@@ -10,10 +10,10 @@
  *      not starve the rest.
  * Lock-free but for the global queue (sched.lock), a ring that grows with the number of descriptors, so that putting
  * never fails. With one p nobody steals: its queue needs no atomic read-modify-write. */
-#include "coro/runtime.h"
+#include "coro/runq.h"
 
-enum { STREAK = 64, STEAL_NEXT_RELAX = 200 };
-enum { FETCH = 8, FRAME_LINES = 3 }; /* prefetch: coroutines at a time, cache lines of each frame */
+enum { STEAL_NEXT_RELAX = 200 };
+enum { FRAME_LINES = 3 }; /* of each that is fetched ahead */
 
 void list_push(struct g_list *l, struct g *g)
 {
@@ -96,15 +96,15 @@ static inline void fetch_g(const struct g *g)
 
 /* Hides the misses of long queues. Many at a time: a prefetch holds up what follows until its address is translated, and only
  * translations that are asked for together overlap. */
-static __attribute__((noinline)) void look_ahead(struct p *p, uint32_t head, uint32_t tail)
+void runq_look_ahead(struct p *p, uint32_t head, uint32_t tail)
 {
-    const char *sp[FETCH];
-    for (uint32_t i = 0; i < FETCH; i++)
-        sp[i] = atomic_load_explicit(&p->runq[(head + FETCH + i) % RUNQ_SIZE], memory_order_relaxed)->sp;
+    const char *sp[RUNQ_FETCH];
+    for (uint32_t i = 0; i < RUNQ_FETCH; i++)
+        sp[i] = atomic_load_explicit(&p->runq[(head + RUNQ_FETCH + i) % RUNQ_SIZE], memory_order_relaxed)->sp;
     for (uint32_t line = 0; line < FRAME_LINES; line++)
-        for (uint32_t i = 0; i < FETCH; i++) __builtin_prefetch(sp[i] + line * 64, 1);
-    if (tail - head < 4 * FETCH) return;
-    for (uint32_t i = 3 * FETCH; i < 4 * FETCH; i++)
+        for (uint32_t i = 0; i < RUNQ_FETCH; i++) __builtin_prefetch(sp[i] + line * 64, 1);
+    if (tail - head < 4 * RUNQ_FETCH) return;
+    for (uint32_t i = 3 * RUNQ_FETCH; i < 4 * RUNQ_FETCH; i++)
         fetch_g(atomic_load_explicit(&p->runq[(head + i) % RUNQ_SIZE], memory_order_relaxed));
 }
 
@@ -129,9 +129,9 @@ struct g *global_get(struct p *p, bool batch)
     n -= want + 1;
     atomic_store_explicit(&sched.nglobal, n, memory_order_release);
     /* The ring looks ahead within itself: here the beginning of the next batch. */
-    for (uint32_t i = 0; want > FETCH && i < 3 * FETCH && i < n; i++) fetch_g(*global_at(i));
-    if (want > FETCH)
-        for (uint32_t i = 0; i < FETCH; i++)
+    for (uint32_t i = 0; want > RUNQ_FETCH && i < 3 * RUNQ_FETCH && i < n; i++) fetch_g(*global_at(i));
+    if (want > RUNQ_FETCH)
+        for (uint32_t i = 0; i < RUNQ_FETCH; i++)
             __builtin_prefetch(
                 atomic_load_explicit(
                     &p->runq[(atomic_load_explicit(&p->runq_head, memory_order_relaxed) + i) % RUNQ_SIZE],
@@ -143,7 +143,7 @@ struct g *global_get(struct p *p, bool batch)
 /* ---- a p's ring */
 
 /* The ring is full: half of it and g go to the global queue. False: thieves were quicker, try again. */
-static COLD bool runq_spill(struct p *p, struct g *g, uint32_t head)
+COLD bool runq_spill(struct p *p, struct g *g, uint32_t head)
 {
     struct g *batch[RUNQ_SIZE / 2 + 1];
     for (uint32_t i = 0; i < RUNQ_SIZE / 2; i++)
@@ -152,20 +152,6 @@ static COLD bool runq_spill(struct p *p, struct g *g, uint32_t head)
     if (!atomic_compare_exchange_strong(&p->runq_head, &head, head + RUNQ_SIZE / 2)) return false;
     global_put_batch(batch, RUNQ_SIZE / 2 + 1);
     return true;
-}
-
-bool runq_put(struct p *p, struct g *g)
-{
-    for (;;) {
-        uint32_t head = atomic_load_explicit(&p->runq_head, memory_order_acquire);
-        uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
-        if (likely(tail - head < RUNQ_SIZE)) {
-            atomic_store_explicit(&p->runq[tail % RUNQ_SIZE], g, memory_order_relaxed);
-            atomic_store_explicit(&p->runq_tail, tail + 1, memory_order_release);
-            return true;
-        }
-        if (runq_spill(p, g, head)) return false;
-    }
 }
 
 void runq_put_next(struct p *p, struct g *g)
@@ -178,51 +164,6 @@ void runq_put_next(struct p *p, struct g *g)
         old = atomic_exchange(&p->runnext, g); /* also the fence that m_wake_one() relies on */
     }
     if (old) runq_put(p, old);
-}
-
-static struct g *take_next(struct p *p)
-{
-    if (sched.nprocs > 1) return atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
-    struct g *g = atomic_load_explicit(&p->runnext, memory_order_relaxed);
-    atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
-    return g;
-}
-
-static inline struct g *ring_get(struct p *p)
-{
-    uint32_t head = atomic_load_explicit(&p->runq_head, memory_order_acquire);
-    for (;;) {
-        uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
-        if (head == tail) return NULL;
-        struct g *g = atomic_load_explicit(&p->runq[head % RUNQ_SIZE], memory_order_relaxed);
-        if (head % FETCH == 0 && tail - head > 2 * FETCH &&
-            atomic_load_explicit(&sched.nglobal, memory_order_relaxed) > RUNQ_SIZE)
-            look_ahead(p, head, tail);
-        if (sched.nprocs == 1) {
-            atomic_store_explicit(&p->runq_head, head + 1, memory_order_release);
-            return g;
-        }
-        if (atomic_compare_exchange_weak_explicit(&p->runq_head, &head, head + 1, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return g;
-    }
-}
-
-struct g *runq_get(struct p *p)
-{
-    if (atomic_load_explicit(&p->runnext, memory_order_relaxed)) {
-        if (likely(++p->runnext_streak < STREAK)) {
-            struct g *g = take_next(p);
-            if (g) return g;
-        } else {
-            p->runnext_streak = 0;
-            struct g *g = ring_get(p);
-            if (g) return g;
-            return take_next(p);
-        }
-    }
-    p->runnext_streak = 0;
-    return ring_get(p);
 }
 
 bool runq_empty(struct p *p)

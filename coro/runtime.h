@@ -53,14 +53,12 @@ void stack_check(struct g *g);
 void stack_fork_child(void);
 
 /* ---- runq.c */
-bool runq_put(struct p *p, struct g *g); /* at the tail; half goes to the global queue when full */
 void runq_put_next(struct p *p, struct g *g);
-struct g *runq_get(struct p *p);
 struct g *runq_steal(struct p *p, struct p *from, bool take_next);
 bool runq_empty(struct p *p);
 void global_put(struct g *g);
 void global_put_list(struct g_list *l);
-bool global_reserve(uint32_t n); /* room for n coroutines in all */
+bool global_reserve(uint32_t n);               /* room for n coroutines in all */
 struct g *global_get(struct p *p, bool batch); /* with sched.lock held */
 void list_push(struct g_list *l, struct g *g);
 struct g *list_pop(struct g_list *l);
@@ -109,7 +107,7 @@ void timer_fork_child(struct p *p);
 int timer_roots(seep_range_fn *fn, void *arg); /* the objects of pending timers: they will run code or send */
 
 /* ---- ticker.c */
-int timer_each(seep_timer_fn *fn, void *arg);      /* those of them that send on a channel of their own */
+int timer_each(seep_timer_fn *fn, void *arg);             /* those of them that send on a channel of their own */
 bool timer_fact(struct timer *t, struct seep_timer *out); /* ticker.c: false when it is none of those */
 void *timer_object(struct timer *t); /* the heap block that t is part of; NULL: a coroutine's own timer */
 

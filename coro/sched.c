@@ -12,7 +12,7 @@
  *      looking says so, then (a full fence) looks at all queues once more. So work and an idle p are never both left alone.
  *   3. Every 61st switch looks at the global queue and the timers first; every switch counts in p->tick.
  * Model: Go's runtime/proc.go. Tried and dropped: always going through g0 as Go does (two switches instead of one). */
-#include "coro/runtime.h"
+#include "coro/runq.h"
 
 #include <errno.h>
 #include <stdlib.h>
