@@ -40,6 +40,24 @@ int store_damaged(struct store *s, const char *fmt, ...)
                    text);
 }
 
+static void (*plans)(const char *sql, const char *step);
+
+void store_watch_plans(void (*fn)(const char *sql, const char *step))
+{
+    plans = fn;
+}
+
+static void tell_plan(struct store *s, const char *sql)
+{
+    struct buf b = {0};
+    sqlite3_stmt *st = NULL;
+    buf_printf(&b, "EXPLAIN QUERY PLAN %s", sql);
+    if (sqlite3_prepare_v2(s->db, b.data, -1, &st, NULL) == SQLITE_OK)
+        while (sqlite3_step(st) == SQLITE_ROW) plans(sql, (const char *)sqlite3_column_text(st, 3));
+    sqlite3_finalize(st);
+    buf_free(&b);
+}
+
 struct query *store_query(struct store *s, const char *sql, unsigned n, ...)
 {
     struct query *q = NULL;
@@ -48,6 +66,7 @@ struct query *store_query(struct store *s, const char *sql, unsigned n, ...)
     if (!q) abort(); /* more literals than slots: a mistake in the analyzer */
     q->store = s;
     q->sql = sql;
+    if (!q->stmt && plans) tell_plan(s, sql);
     if (!q->stmt && sqlite3_prepare_v2(s->db, sql, -1, &q->stmt, NULL) != SQLITE_OK)
         store_damaged(s, "%s", sqlite3_errmsg(s->db));
     if (!q->stmt) return q;

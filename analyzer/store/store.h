@@ -34,6 +34,9 @@ double query_real(struct query *q, int col, const char *what);      /* finite an
 const char *query_text(struct query *q, int col, const char *what); /* until the next row */
 const void *query_blob(struct query *q, int col, size_t *n, const char *what);
 
+/* For tests: fn is told each step of the plan by which SQLite answers a query, once for each SQL text. NULL: nobody is. */
+void store_watch_plans(void (*fn)(const char *sql, const char *step));
+
 /* ---- Creating. */
 /* What stands at path: 0 nothing or (force) a regular file that may be replaced, else *e says why not. */
 int store_check_new(const char *path, bool force, struct err *e);
