@@ -16,13 +16,14 @@
 
 #include "agent/heap/types.h"
 
-enum { SLOTS = 2048, OPS = 60000, THREADS = 4 };
+enum { SLOTS = 2048, OPS = 60000, THREADS = 64 };
 
 struct block {
     size_t size;
     uint64_t pattern;
 };
 static struct block *slots[SLOTS];
+static int ops = OPS;
 
 static uint64_t next(uint64_t *s)
 {
@@ -112,7 +113,7 @@ static void drop(struct block *b, uint64_t *s)
 static void *work(void *arg)
 {
     uint64_t s = (uintptr_t)arg * 0x9e3779b97f4a7c15ull + 1;
-    for (int i = 0; i < OPS; i++) {
+    for (int i = 0; i < ops; i++) {
         struct block *b = make(&s);
         drop(__atomic_exchange_n(&slots[next(&s) % SLOTS], b, __ATOMIC_ACQ_REL), &s);
     }
@@ -141,11 +142,14 @@ static void threads_free_each_others(void **state)
 {
     (void)state;
     pthread_t t[THREADS];
-    for (uintptr_t i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&t[i], NULL, work, (void *)(i + 1)), 0);
-    for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
-    assert_true(heap_check());
-    drain();
-    assert_true(heap_check());
+    for (uintptr_t n = 2; n <= THREADS; n = n == 4 ? 64 : n * 2) { /* 2, 4, 64 */
+        ops = OPS / (int)n;
+        for (uintptr_t i = 0; i < n; i++) assert_int_equal(pthread_create(&t[i], NULL, work, (void *)(i + 1)), 0);
+        for (uintptr_t i = 0; i < n; i++) pthread_join(t[i], NULL);
+        assert_true(heap_check());
+        drain();
+        assert_true(heap_check());
+    }
     malloc_trim(0);
     assert_true(heap_check());
 }
