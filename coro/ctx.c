@@ -118,6 +118,12 @@ void *ctx_timer_object(struct timer *t)
     return t->fire == expire ? ctx_of(t) : NULL;
 }
 
+/* Contexts that others were changing at that moment are like their channels: not to be used in the child. */
+void ctx_fork_child(void)
+{
+    tree = (struct colock){0};
+}
+
 /* ---- making */
 
 static co_ctx *make(co_ctx *parent, const char *caller)

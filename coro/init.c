@@ -88,6 +88,7 @@ static void fork_child(void)
         m->old_p = NULL;
     }
     g_fork_child(g);
+    ctx_fork_child();
     stack_fork_child();
     poll_fork_child();
 }

@@ -111,6 +111,8 @@ int timer_each(seep_timer_fn *fn, void *arg);             /* those of them that 
 bool timer_fact(struct timer *t, struct seep_timer *out); /* ticker.c: false when it is none of those */
 void *timer_object(struct timer *t); /* the heap block that t is part of; NULL: a coroutine's own timer */
 
+void ctx_fork_child(void); /* ctx.c */
+
 /* ---- poll.c */
 extern _Atomic uint32_t poll_waiters;
 int poll_wait(int fd, bool write, const char *caller);
