@@ -249,7 +249,8 @@ void pprof_encode(const struct samples *in, const char *comment, struct buf *out
         if (s->rate_bytes > rate) rate = s->rate_bytes;
     }
     proto_int(out, P_TIME, time);
-    if (time > start) proto_int(out, P_DURATION, time - start);
+    int64_t duration;
+    if (!__builtin_sub_overflow(time, start, &duration) && duration > 0) proto_int(out, P_DURATION, duration);
     if (in->period) value_type(&e, P_PERIOD_TYPE, in->period, "bytes");
     if (in->period) proto_int(out, P_PERIOD, rate);
     uint64_t note = string_id(&e, comment);
