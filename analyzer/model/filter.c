@@ -14,12 +14,32 @@ struct filter {
     struct map known[FILTER_KINDS]; /* address of a sym_line or image → 1 no, 2 yes */
     struct site *path;
     size_t cap;
+    struct filter *next; /* all of them, for the end */
 };
+static struct filter *filters;
+
+static void filters_free(void)
+{
+    for (struct filter *f; (f = filters);) {
+        filters = f->next;
+        for (int k = 0; k < FILTER_KINDS; k++) {
+            if (f->set[k]) regfree(&f->re[k]);
+            map_free(&f->known[k]);
+        }
+        free(f->path);
+        free(f);
+    }
+}
 
 int filter_set(struct filter **f, enum filter_kind kind, const char *regex, struct err *e)
 {
     static const char *const names[] = {"focus", "ignore", "hide", "show"};
-    if (!*f) *f = xcalloc(1, sizeof **f);
+    if (!*f) {
+        *f = xcalloc(1, sizeof **f);
+        if (!filters) atexit(filters_free);
+        (*f)->next = filters;
+        filters = *f;
+    }
     if ((*f)->set[kind]) regfree(&(*f)->re[kind]);
     int rc = regcomp(&(*f)->re[kind], regex, REG_EXTENDED | REG_NOSUB);
     (*f)->set[kind] = rc == 0;
@@ -27,17 +47,6 @@ int filter_set(struct filter **f, enum filter_kind kind, const char *regex, stru
     char why[128];
     regerror(rc, &(*f)->re[kind], why, sizeof why);
     return err_set(e, EXIT_USAGE, "--%s \"%s\": %s", names[kind], regex, why);
-}
-
-void filter_free(struct filter *f)
-{
-    if (!f) return;
-    for (int k = 0; k < FILTER_KINDS; k++) {
-        if (f->set[k]) regfree(&f->re[k]);
-        map_free(&f->known[k]);
-    }
-    free(f->path);
-    free(f);
 }
 
 static bool hit(const regex_t *re, const char *s)

@@ -11,9 +11,8 @@
  * or module. POSIX extended regular expressions. */
 struct filter;
 enum filter_kind { FILTER_FOCUS, FILTER_IGNORE, FILTER_HIDE, FILTER_SHOW, FILTER_KINDS };
-/* Adds one; a second of the same kind replaces the first. 0, or *e set with EXIT_USAGE. */
+/* Filters live until the program ends. Adds one; a second of the same kind replaces the first. 0, or *e set with EXIT_USAGE. */
 int filter_set(struct filter **f, enum filter_kind kind, const char *regex, struct err *e);
-void filter_free(struct filter *f);
 bool filter_keeps(struct recording *r, struct filter *f, struct stack *s); /* f NULL: all; s NULL: none of focus */
 /* Drops the rows of stacks that do not count, and sums anew. */
 void heap_filter(struct recording *r, struct heap *h, struct filter *f);

@@ -70,7 +70,9 @@ static void stacks(sqlite3 *db, struct err *e)
             unsigned char *new = xcalloc((size_t)n + 1, 4);
             for (int i = 0; i < n && !e->code; i++) {
                 const unsigned char *p = old + i * 4;
-                sqlite3_bind_int64(frame, 1, (sqlite3_int64)(p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24));
+                sqlite3_bind_int64(frame, 1,
+                                   (sqlite3_int64)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+                                                   (uint32_t)p[3] << 24));
                 sqlite3_int64 to = 0;
                 if (sqlite3_step(frame) == SQLITE_ROW)
                     to = sqlite3_column_int64(frame, 0);
