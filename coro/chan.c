@@ -260,6 +260,8 @@ CO_EXPORT bool co_recv(co_chan *c, void *elem)
     size_t size = c->elem_size;
     bool small = size <= sizeof s->slot;
     s->elem = small ? s->slot : elem;
+    if (elem)
+        clear(elem, size); /* the value of the round before would keep what it points to, for as long as this waits */
     waitq_push(&c->receivers, s);
     g->waits = s;
     sched_park(g, POST_UNLOCK, &c->lock, SEEP_WAIT_CHAN_RECV);

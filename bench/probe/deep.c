@@ -12,6 +12,7 @@ enum { BATCH = 1000, BATCHES = 400 };
 static void *volatile sink;
 typedef void *fn(unsigned site);
 
+/* clang-format off */
 #define SITE(k)               \
     case k:                   \
         sink = malloc(64);    \
@@ -40,8 +41,9 @@ LEVEL(f2, f1)
 LEVEL(f3, f2) LEVEL(f4, f3) LEVEL(f5, f4) LEVEL(f6, f5) LEVEL(f7, f6) LEVEL(f8, f7) LEVEL(f9, f8) LEVEL(f10, f9)
     LEVEL(f11, f10) LEVEL(f12, f11) LEVEL(f13, f12) LEVEL(f14, f13) LEVEL(f15, f14) LEVEL(f16, f15) LEVEL(f17, f16)
         LEVEL(f18, f17)
+/* clang-format on */
 
-            static double now_ns(void)
+static double now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);

@@ -123,7 +123,8 @@ co_chan *co_chan_make_flags(size_t elem_size, size_t cap, unsigned flags);
 void co_chan_free(co_chan *ch);
 
 void co_send(co_chan *ch, const void *elem); /* [parks] */
-/* [parks] True: *elem is a sent value. False: the channel is closed and drained, *elem is cleared. elem may be NULL. */
+/* [parks] True: *elem is a sent value. False: the channel is closed and drained, *elem is cleared. elem may be NULL. While it waits
+ * *elem is cleared, so that a loop's variable does not keep alive what it received last. */
 bool co_recv(co_chan *ch, void *elem);
 void co_close(co_chan *ch);
 bool co_try_send(co_chan *ch, const void *elem); /* false: would block */
