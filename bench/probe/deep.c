@@ -12,36 +12,60 @@ enum { BATCH = 1000, BATCHES = 400 };
 static void *volatile sink;
 typedef void *fn(unsigned site);
 
-/* clang-format off */
 #define SITE(k)               \
     case k:                   \
         sink = malloc(64);    \
         __asm__ volatile(""); \
-        break;
+        break
 static __attribute__((noinline)) void *f0(unsigned site)
 {
     switch (site & 15) {
-        SITE(0)
-        SITE(1)
-        SITE(2) SITE(3) SITE(4) SITE(5) SITE(6) SITE(7) SITE(8) SITE(9) SITE(10) SITE(11) SITE(12) SITE(13) SITE(14)
-            SITE(15)
+        SITE(0);
+        SITE(1);
+        SITE(2);
+        SITE(3);
+        SITE(4);
+        SITE(5);
+        SITE(6);
+        SITE(7);
+        SITE(8);
+        SITE(9);
+        SITE(10);
+        SITE(11);
+        SITE(12);
+        SITE(13);
+        SITE(14);
+        SITE(15);
     }
     return sink;
 }
-/* The addition after the call keeps it from being a jump. */
+/* The addition after the call keeps it from being a jump. The assertion takes the semicolon. */
 #define LEVEL(n, below)                                  \
     static __attribute__((noinline)) void *n(unsigned s) \
     {                                                    \
         char *p = below(s + 1);                          \
         __asm__ volatile("" : "+r"(p));                  \
         return p;                                        \
-    }
-LEVEL(f1, f0)
-LEVEL(f2, f1)
-LEVEL(f3, f2) LEVEL(f4, f3) LEVEL(f5, f4) LEVEL(f6, f5) LEVEL(f7, f6) LEVEL(f8, f7) LEVEL(f9, f8) LEVEL(f10, f9)
-    LEVEL(f11, f10) LEVEL(f12, f11) LEVEL(f13, f12) LEVEL(f14, f13) LEVEL(f15, f14) LEVEL(f16, f15) LEVEL(f17, f16)
-        LEVEL(f18, f17)
-/* clang-format on */
+    }                                                    \
+    _Static_assert(1, "")
+LEVEL(f1, f0);
+LEVEL(f2, f1);
+LEVEL(f3, f2);
+LEVEL(f4, f3);
+LEVEL(f5, f4);
+LEVEL(f6, f5);
+LEVEL(f7, f6);
+LEVEL(f8, f7);
+LEVEL(f9, f8);
+LEVEL(f10, f9);
+LEVEL(f11, f10);
+LEVEL(f12, f11);
+LEVEL(f13, f12);
+LEVEL(f14, f13);
+LEVEL(f15, f14);
+LEVEL(f16, f15);
+LEVEL(f17, f16);
+LEVEL(f18, f17);
 
 static double now_ns(void)
 {
