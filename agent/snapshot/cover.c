@@ -7,9 +7,12 @@
  *   pointer, length             two words, the second within the object: the length
  *   pointer                     to the end of the object
  * The unit of a length is not in memory. An address that is not aligned is that of a text: bytes. Otherwise elements may have up to
- * UNIT bytes, so that what is called covered errs towards more. A pointer to the start of a block is mostly its
- * owner's and no slice: the word after it counts as a length only when it is no likely flag or count of references, and the finding
- * is called likely then, as it is where a pointer and a length stand without a capacity; a note, where it is little.
+ * UNIT bytes, so that what is called covered errs towards more. A pointer to the start of a block, or just behind a header of up to
+ * HEADER bytes as strings and allocators of their own put there, is mostly its owner's and no slice: the word after it counts as
+ * a length only when it is no likely flag or count of references.
+ *
+ * Words in memory have no type: a cursor and a peak behind a buffer's pointer look like a length and a capacity. So nothing here
+ * is ever called proven: likely where all references are triples into the middle, else a note.
  *
  * Each word is scanned once, so each reference is noted once. An object with a plain pointer to its start costs one look at a
  * byte from then on; one with over MAX_REFS slices is taken for covered.
@@ -23,7 +26,7 @@
 #include "agent/os/os.h"
 #include "agent/util/log.h"
 
-enum { UNIT = 64, MAX_REFS = 64, LEAST_LENGTH = 16, WASTE_BYTES = 4096, PATHS = 8, MANY = 4, MUCH_BYTES = 256 << 10 };
+enum { UNIT = 64, HEADER = 64, MAX_REFS = 64, LEAST_LENGTH = 16, WASTE_BYTES = 4096, PATHS = 8 };
 static const uint64_t PATHS_NS = 1500000000;
 
 struct interval {
@@ -34,7 +37,7 @@ struct interval {
 struct covered { /* a large object */
     struct object_ref o;
     uint32_t first, refs;     /* first: interval + 1 */
-    bool full, guessed, text; /* guessed: by something less than three words into the middle */
+    bool full, guessed, text; /* guessed: from something less than three words into the middle */
 };
 
 struct cover {
@@ -67,15 +70,16 @@ void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const
     if (v->full) return;
     uintptr_t at = (*w & m->keep) - object_base(m, o);
     size_t rest = size - at, unit = *w % 8 ? 1 : UNIT, n = 0;
-    bool triple = end - w > 2 && w[1] <= w[2] && w[2] > 0 && w[2] <= rest && (at > 0 || w[2] >= LEAST_LENGTH);
-    bool pair = !triple && end - w > 1 && w[1] > 0 && w[1] <= rest && (at > 0 || w[1] >= LEAST_LENGTH);
+    bool front = at < HEADER;
+    bool triple = end - w > 2 && w[1] <= w[2] && w[2] > 0 && w[2] <= rest && (!front || w[2] >= LEAST_LENGTH);
+    bool pair = !triple && end - w > 1 && w[1] > 0 && w[1] <= rest && (!front || w[1] >= LEAST_LENGTH);
     if (triple || pair) n = triple ? w[2] : w[1];
     v->refs++;
-    if ((!n && at == 0) || v->refs > MAX_REFS) {
+    if ((!n && front) || v->refs > MAX_REFS) {
         v->full = true;
         return;
     }
-    if (at == 0 || !triple) v->guessed = true;
+    if (front || !triple) v->guessed = true;
     if (unit == 1) v->text = true;
     size_t bytes = n && n < rest / unit ? n * unit : rest;
     struct interval *i = child_vec_add(&m->cover->intervals, sizeof *i);
@@ -122,7 +126,7 @@ static uint64_t requested(struct marker *m, struct object_ref o)
 
 struct site {
     uint32_t stack;
-    bool text, likely; /* likely: by a pair of words, or by the start */
+    bool text, guessed;
     uint64_t objects, bytes, used, refs;
     struct object_ref largest;
     uint64_t largest_bytes;
@@ -144,7 +148,7 @@ static void add_object(struct marker *m, struct child_map *index, struct child_v
     uint32_t *slot = child_map_slot(index, (uint64_t)stack << 2 | (uint64_t)v->text << 1 | v->guessed);
     if (!*slot) {
         struct site *s = child_vec_add(sites, sizeof *s);
-        *s = (struct site){.stack = stack, .text = v->text, .likely = v->guessed};
+        *s = (struct site){.stack = stack, .text = v->text, .guessed = v->guessed};
         *slot = (uint32_t)sites->n;
     }
     struct site *s = (struct site *)sites->items + *slot - 1;
@@ -163,9 +167,7 @@ static void emit(struct marker *m, const struct snapshot_job *job, struct judgem
 {
     struct finding *f = child_vec_add(&j->findings, sizeof *f);
     *f = (struct finding){.rule = s->text ? SEEP_RULE_SUBSTRING_RETENTION : SEEP_RULE_SUBSLICE_RETENTION,
-                          .confidence = j->proofs && !s->likely                                  ? SEEP_PROVEN
-                                        : s->objects >= MANY || s->bytes - s->used >= MUCH_BYTES ? SEEP_LIKELY
-                                                                                                 : SEEP_INFO,
+                          .confidence = s->guessed ? SEEP_INFO : SEEP_LIKELY,
                           .stack = s->stack,
                           .objects = s->objects,
                           .bytes = s->bytes,

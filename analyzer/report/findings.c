@@ -19,8 +19,6 @@ static const char *proof_of(const char *rule)
         {"stuck-send", "the channel is reachable only from the stacks of tasks that are stuck themselves"},
         {"stuck-cond", "whoever could signal it can't reach it, or is stuck as well"},
         {"deadlock-cycle", "each waits for a lock that the next one holds, and the last for the first"},
-        {"subslice-retention", "every reference to the block was seen, and together they cover this part of it"},
-        {"substring-retention", "every reference to the text was seen, and together they cover this part of it"},
         {"leaked-ticker", "only the runtime's timer heap still knows it"},
         {"leaked-timer", "only the runtime's timer heap still knows it"},
         {"stuck-recv", "the channel is reachable only from the stacks of tasks that are stuck themselves"},

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Large blocks kept for a small part of them, with the path that keeps them.
 . tests/control/control.inc
-MORE_ALLOWED= planted subslice subslice-retention 8 read_message
+CONFIDENCE=likely MORE_ALLOWED= planted subslice subslice-retention 8 read_message
 "$SEEP" leaks --json --limit 0 "$TMPDIR/subslice-leak.seep" >"$TMPDIR/json"
 /usr/bin/python3 - "$TMPDIR/json" <<'PY' || fail "evidence"
 import json, sys
