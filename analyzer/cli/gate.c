@@ -236,6 +236,14 @@ static int judge(struct gate *g, const struct outcome *o, bool keep)
                 g->launch.command[0], g->view.file, o->signal ? "killed by signal" : "it ended with exit code",
                 o->signal ? o->signal : o->code);
     }
+    size_t seen = 0;
+    for (size_t i = 0; i < n && !e.code; i++) seen += !snapshot_is_blind(r, snaps[i]);
+    if (!e.code && seen == 0)
+        err_set(
+            &e, EXIT_INPUT,
+            "FAIL: no data: not one allocation was seen, %s has a malloc of its own; a gate that saw nothing does not "
+            "pass",
+            result.command);
     if (!e.code) {
         nf = findings_load(r, snaps, n, &f);
         findings_add_trends(r, snaps, n, &f, &nf);

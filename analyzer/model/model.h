@@ -87,6 +87,8 @@ struct selector {
 };
 /* One snapshot for each process that has one so selected, oldest process first. 0 selected is an error (EXIT_INPUT). */
 int select_snapshots(struct recording *r, const struct selector *sel, struct snapshot ***out, size_t *n, struct err *e);
+/* Not one allocation was seen: the program has a malloc of its own, so an empty list of leaks means nothing. */
+bool snapshot_is_blind(struct recording *r, const struct snapshot *s);
 
 /* ---- sites in code */
 struct site {

@@ -19,6 +19,15 @@ static bool matches(const struct snapshot *s, const char *want)
     return strcmp(s->label, want) == 0;
 }
 
+bool snapshot_is_blind(struct recording *r, const struct snapshot *s)
+{
+    static const char sql[] = "SELECT value FROM stat WHERE snapshot = ? AND name = 'mallocs' AND value = 0";
+    bool blind = false;
+    if (s->live_objects > 0) return false;
+    for (struct query *q = store_query(r->store, sql, 1, s->id); query_next(q);) blind = true;
+    return blind;
+}
+
 int select_snapshots(struct recording *r, const struct selector *sel, struct snapshot ***out, size_t *n, struct err *e)
 {
     bool first = sel->snapshot && strcmp(sel->snapshot, "first") == 0, known_pid = sel->pid == 0;

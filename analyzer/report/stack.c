@@ -104,6 +104,9 @@ void report_snapshots(struct emit *e, struct recording *r, struct snapshot *cons
                           "    live %s in %s, by the profile's own estimate; it does not say what can be reached, so "
                           "nothing is proven",
                           unit_bytes(s->live_bytes), unit_plural(s->live_objects, "block"));
+            else if (snapshot_is_blind(r, s))
+                emit_line(e, STYLE_BAD,
+                          "    not seen: it has a malloc of its own, so nothing can be said of its memory");
             else
                 emit_line(e, STYLE_PLAIN, "    live %s in %s, unreachable %s in %s, exact; %s",
                           unit_bytes(s->live_bytes), unit_plural(s->live_objects, "block"),
