@@ -242,7 +242,9 @@ __attribute__((noinline)) void free_slow(void *ptr)
 
 __attribute__((noinline)) void free_far(void *ptr)
 {
-    if (ptr && LIKELY(fast_free_in(span_of_any((uintptr_t)ptr), (uintptr_t)ptr, true))) return;
+    struct mspan *s = ptr ? span_of_any((uintptr_t)ptr) : NULL;
+    struct mcache *mc = agent_tls.mcache;
+    if (LIKELY(s != NULL && s->samples == NULL && mc != NULL) && free_unsampled(mc, s, (uintptr_t)ptr, true)) return;
     free_slow(ptr);
 }
 
@@ -254,6 +256,20 @@ __attribute__((noinline)) void free_emptied(struct mspan *s)
     span_now_empty(agent_tls.mcache, s);
     agent_leave();
     errno = saved;
+}
+
+/* s: of the first region; it may be NULL, and it may have a sample table. That may be another span's by now where this slot is not
+ * sampled: then free_slow asks again, under the lock. */
+__attribute__((noinline)) void free_beside_samples(void *ptr, struct mspan *s)
+{
+    struct mcache *mc = agent_tls.mcache;
+    uintptr_t p = (uintptr_t)ptr;
+    if (s && mc) {
+        const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+        bool sampled = t && (!span_slot_start(s, p) || t[span_index(s, p)].bucket != 0);
+        if (!sampled && free_unsampled(mc, s, p, false)) return;
+    }
+    free_slow(ptr);
 }
 
 void heap_free(void *p)

@@ -128,12 +128,11 @@ static ALWAYS_INLINE void *fast_malloc(size_t size)
     return class_take(mc, abi_to_class8[(size + 7) >> 3], size, malloc_slow);
 }
 
-/* The slot at p of span s; false: for free_slow. `far`: p is not in the first region, and has no place in a bin. */
-static ALWAYS_INLINE bool fast_free_in(struct mspan *s, uintptr_t p, bool far)
+/* The slot at p of span s, known not to be sampled; false: for free_slow. `far`: p is not in the first region, and has no place in
+ * a bin. */
+static ALWAYS_INLINE bool free_unsampled(struct mcache *mc, struct mspan *s, uintptr_t p, bool far)
 {
-    struct mcache *mc = agent_tls.mcache;
     struct slot *slot = (struct slot *)p;
-    if (UNLIKELY(s == NULL || s->samples != NULL || mc == NULL)) return false;
     if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump)) return false;
     if (!far) {
         enum bin_answer a = bin_push(bin_of(mc, s), p);
@@ -148,10 +147,14 @@ static ALWAYS_INLINE bool fast_free_in(struct mspan *s, uintptr_t p, bool far)
 
 static ALWAYS_INLINE void fast_free(void *ptr)
 {
-    uintptr_t page = ((uintptr_t)ptr - heap_first) >> HPAGE_SHIFT;
+    uintptr_t p = (uintptr_t)ptr, page = (p - heap_first) >> HPAGE_SHIFT;
+    struct mcache *mc = agent_tls.mcache;
+    struct mspan *s;
     if (UNLIKELY(page >= REGION_PAGES))
         free_far(ptr);
-    else if (UNLIKELY(!fast_free_in(heap_first_spans[page], (uintptr_t)ptr, false)))
+    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || s->samples != NULL || mc == NULL))
+        free_beside_samples(ptr, s); /* one sampled slot does not send all others of its span the slow way */
+    else if (UNLIKELY(!free_unsampled(mc, s, p, false)))
         free_slow(ptr);
 }
 

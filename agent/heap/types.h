@@ -397,6 +397,7 @@ void *malloc_slow(size_t size, unsigned flags);
 void *malloc_medium(size_t size);
 void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
 void free_slow(void *p);
+void free_beside_samples(void *ptr, struct mspan *s);
 void free_far(void *p);             /* an address outside of the first region */
 void free_emptied(struct mspan *s); /* the fast path freed the last slot of a span of the caller's */
 void *alloc_sampled(struct mcache *mc, void *p, size_t requested);
