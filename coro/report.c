@@ -23,18 +23,13 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "agent/contract/names.h"
 #include "agent/profile/profile.h"
 #include "agent/util/critical.h"
 #include "coro/include/coro.h"
 #include "coro/report.h"
 
 enum { DEPTH = 48, MAX_GROUPS = 128 };
-
-static const char *const reasons[SEEP_WAIT_COUNT] = {
-#define WAIT_REASON(id, text, proof) [SEEP_WAIT_##id] = (text),
-#include "agent/contract/wait_reasons.def"
-#undef WAIT_REASON
-};
 
 static void say(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(int fd, const char *fmt, ...)
@@ -125,7 +120,7 @@ static int collect(void *arg, struct g *g)
     if (s == G_DEAD || s == G_ORPHAN || !g->id || g == all->self) return 0;
     struct group one = {.first = g, .n = 1, .create_stack = g->create_stack};
     uint64_t schedules = g->schedules;
-    one.state = s == G_RUNNING ? "running" : s == G_RUNNABLE ? "runnable" : reasons[g->reason];
+    one.state = s == G_RUNNING ? "running" : s == G_RUNNABLE ? "runnable" : seep_wait_text(g->reason);
     if (s == G_WAITING || s == G_RUNNABLE) {
         one.depth = g_pcs(g, one.pcs, DEPTH);
         if (g->schedules != schedules || g_status(g) != s) one.depth = 0, one.state = "running";

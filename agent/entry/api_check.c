@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "agent/contract/names.h"
 #include "agent/entry/entry.h"
 #include "agent/heap/heap.h"
 #include "agent/include/seep.h"
@@ -26,16 +27,6 @@ _Static_assert((int)CHECK_FRAMES == (int)SEEP_CHECK_FRAMES, "one depth");
 
 static const uint64_t SETTLE_NS = 100000000;
 static const char *const confidences[] = SEEP_CONFIDENCE_NAMES;
-static const char *const reasons[] = {
-#define WAIT_REASON(id, text, proof) text,
-#include "agent/contract/wait_reasons.def"
-#undef WAIT_REASON
-};
-static const char *const rules[] = {
-#define RULE(id, name, finds, todo) name,
-#include "agent/contract/rules.def"
-#undef RULE
-};
 
 static void let_others_run(uint64_t ns)
 {
@@ -83,9 +74,9 @@ SEEP_EXPORT int seep_check(struct seep_check_report *out)
         for (; out->n < d->n && out->n < SEEP_CHECK_FINDINGS; out->n++) {
             struct seep_check_finding *to = &out->findings[out->n];
             __typeof__(d->findings[0]) *f = &d->findings[out->n];
-            *to = (struct seep_check_finding){.rule = rules[f->rule],
+            *to = (struct seep_check_finding){.rule = seep_rule_text(f->rule)->name,
                                               .confidence = confidences[f->confidence],
-                                              .wait_reason = reasons[f->reason],
+                                              .wait_reason = seep_wait_text(f->reason),
                                               .objects = f->objects,
                                               .bytes = f->bytes,
                                               .nframes = f->nframes,

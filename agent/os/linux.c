@@ -49,11 +49,6 @@ size_t os_page_size(void)
     return 4096;
 }
 
-size_t os_huge_page_size(void)
-{
-    return (size_t)2 << 20;
-}
-
 void *raw_map(size_t size)
 {
     long r = sys_mmap(NULL, size, PROT_READ | PROT_WRITE, 0);
@@ -121,11 +116,6 @@ int os_unused(void *p, size_t size, bool lazy)
     return (int)sys3(SYS_madvise, (long)p, (long)size, MADV_DONTNEED);
 }
 
-bool os_lazy_free_works(void)
-{
-    return !__atomic_load_n(&lazy_refused, __ATOMIC_RELAXED);
-}
-
 int os_free(void *p, size_t size)
 {
     enum os_kind kind = region_kind((uintptr_t)p);
@@ -147,11 +137,6 @@ void *os_alloc(size_t size, enum os_kind kind)
 int os_huge(void *p, size_t size, bool on)
 {
     return (int)sys3(SYS_madvise, (long)p, (long)size, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-}
-
-int os_no_fork(void *p, size_t size, bool on)
-{
-    return (int)sys3(SYS_madvise, (long)p, (long)size, on ? MADV_DONTFORK : MADV_DOFORK);
 }
 
 void *os_remap(void *p, size_t old_size, size_t new_size)

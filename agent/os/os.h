@@ -36,7 +36,6 @@ struct os_region {
 };
 
 size_t os_page_size(void);
-size_t os_huge_page_size(void); /* 0: none */
 
 /* Reserve size bytes aligned to align (a power of two; 0: the page size), at hint when it is free, anywhere
  * otherwise. NULL when the kernel refuses. */
@@ -45,7 +44,6 @@ int os_map(void *p, size_t size);  /* Reserved → Prepared */
 int os_used(void *p, size_t size); /* Prepared → Ready */
 /* Ready → Prepared: gives the pages back. lazy asks for MADV_FREE, remembered as unavailable for good after EINVAL. */
 int os_unused(void *p, size_t size, bool lazy);
-bool os_lazy_free_works(void);
 int os_free(void *p, size_t size); /* any → None */
 /* Reserve + map + used in one; zeroed memory, NULL when refused. */
 void *os_alloc(size_t size, enum os_kind kind);
@@ -56,7 +54,6 @@ void *os_reserve_zero(size_t size, enum os_kind kind);
  * zeros. Negative errno, nothing done, where the kernel can't. */
 int os_move(void *from, void *to, size_t size);
 int os_huge(void *p, size_t size, bool on);                /* MADV_HUGEPAGE / MADV_NOHUGEPAGE */
-int os_no_fork(void *p, size_t size, bool on);             /* MADV_DONTFORK / MADV_DOFORK */
 void *os_remap(void *p, size_t old_size, size_t new_size); /* mremap; may move; NULL when refused */
 
 /* Walk the agent's regions, in no order. Lock-free for readers; exact in a stopped world. */

@@ -83,8 +83,6 @@ bool sample_take(struct mspan *span, uint32_t index, struct heap_sample *out);
 /* Replaces the requested size and returns the old record in out; false when not sampled. */
 bool sample_resize(struct mspan *span, uint32_t index, size_t requested, struct heap_sample *out);
 
-/* Tests: the next generator of each thread is seeded from here instead of from the kernel; 0: back to that. */
-void prof_seed(uint64_t seed);
 int64_t prof_gap(uint64_t *rng, uint64_t rate); /* one draw */
 
 #endif

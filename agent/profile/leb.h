@@ -8,30 +8,32 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint64_t leb_u(const uint8_t **p)
+/* The bits of a number of either sign. *shift: how many there are, 64 or more where all are. *last: its last byte. */
+static inline uint64_t leb_bits(const uint8_t **p, unsigned *shift, uint8_t *last)
 {
     uint64_t v = 0;
-    unsigned shift = 0;
-    uint8_t b;
+    *shift = 0;
     do {
-        b = *(*p)++;
-        if (shift < 64) v |= (uint64_t)(b & 0x7f) << shift;
-        shift += 7;
-    } while (b & 0x80);
+        *last = *(*p)++;
+        if (*shift < 64) v |= (uint64_t)(*last & 0x7f) << *shift;
+        *shift += 7;
+    } while (*last & 0x80);
     return v;
+}
+
+static inline uint64_t leb_u(const uint8_t **p)
+{
+    unsigned shift;
+    uint8_t last;
+    return leb_bits(p, &shift, &last);
 }
 
 static inline int64_t leb_s(const uint8_t **p)
 {
-    uint64_t v = 0;
-    unsigned shift = 0;
-    uint8_t b;
-    do {
-        b = *(*p)++;
-        if (shift < 64) v |= (uint64_t)(b & 0x7f) << shift;
-        shift += 7;
-    } while (b & 0x80);
-    if (shift < 64 && (b & 0x40)) v |= ~0ull << shift;
+    unsigned shift;
+    uint8_t last;
+    uint64_t v = leb_bits(p, &shift, &last);
+    if (shift < 64 && (last & 0x40)) v |= ~0ull << shift;
     return (int64_t)v;
 }
 

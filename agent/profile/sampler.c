@@ -99,13 +99,6 @@ void prof_late_init(void)
     unwind_late_init();
 }
 
-void prof_seed(uint64_t seed)
-{
-    prof.seed = seed;
-    prof.seeded = 0;
-    agent_tls.rng = 0;
-}
-
 uint64_t prof_rate(void)
 {
     prof_init();

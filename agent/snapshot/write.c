@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "agent/contract/names.h"
 #include "agent/contract/stack_key.h"
 #include "agent/entry/entry.h"
 #include "agent/include/seep.h"
@@ -18,16 +19,6 @@ static const char *const trigger_names[] = SNAPSHOT_TRIGGER_NAMES;
 static const char *const confidence_names[] = SEEP_CONFIDENCE_NAMES;
 static const char *const state_names[] = SEEP_TASK_STATE_NAMES;
 static const char *const kind_names[] = SEEP_OBJECT_KIND_NAMES;
-static const char *const reason_names[] = {
-#define WAIT_REASON(id, text, proof) text,
-#include "agent/contract/wait_reasons.def"
-#undef WAIT_REASON
-};
-static const char *const rule_names[] = {
-#define RULE(id, name, finds, todo) name,
-#include "agent/contract/rules.def"
-#undef RULE
-};
 
 static int64_t write_process(const struct process_start *who)
 {
@@ -143,7 +134,7 @@ static void write_tasks(const struct snapshot_job *job, int64_t snapshot, const 
         uint64_t since = t->state == SEEP_TASK_WAITING ? t->blocked_since_ns : 0;
         bool inside = t->sp >= t->stack_lo && t->sp < t->stack_hi;
         store_run(s, "ititttiirriiiit", snapshot, provider, (int64_t)t->id, store_text(t->name), state_names[t->state],
-                  reason_names[t->reason], (int64_t)t->wakeable,
+                  seep_wait_text(t->reason), (int64_t)t->wakeable,
                   (int64_t)(since && since < job->mono_ns ? job->mono_ns - since : 0), intern_stack(t->create_stack),
                   intern_stack(t->stack), (int64_t)t->committed_bytes, (int64_t)(inside ? t->stack_hi - t->sp : 0),
                   (int64_t)t->schedules, (int64_t)t->cpu_ns, verdict);
@@ -164,8 +155,8 @@ static void write_findings(int64_t snapshot, const struct judgement *j)
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
     const struct finding *f = (const struct finding *)j->findings.items;
     for (size_t i = 0; i < j->findings.n; i++, f++)
-        store_run(s, "ittrrtiiddiit", snapshot, rule_names[f->rule], confidence_names[f->confidence],
-                  intern_stack(f->stack), intern_stack(f->create_stack), reason_names[f->reason], (int64_t)f->objects,
+        store_run(s, "ittrrtiiddiit", snapshot, seep_rule_text(f->rule)->name, confidence_names[f->confidence],
+                  intern_stack(f->stack), intern_stack(f->create_stack), seep_wait_text(f->reason), (int64_t)f->objects,
                   (int64_t)f->bytes, f->est_objects, f->est_bytes, (int64_t)f->sampled, (int64_t)f->oldest_ns,
                   f->evidence);
 }

@@ -90,8 +90,3 @@ void lock_release(struct lock *l)
     if (__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2) os_futex_wake(&l->word, 1);
     agent_leave();
 }
-
-void lock_reinit(struct lock *l)
-{
-    __atomic_store_n(&l->word, 0, __ATOMIC_RELEASE);
-}

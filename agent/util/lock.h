@@ -46,6 +46,5 @@ struct lock {
 void lock_acquire(struct lock *l);
 bool lock_try(struct lock *l);
 void lock_release(struct lock *l);
-void lock_reinit(struct lock *l); /* in a forked child: free whatever its state was */
 
 #endif

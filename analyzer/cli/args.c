@@ -170,3 +170,22 @@ bool view_failed(struct recording *r, int *code)
     if (e->code) *code = fail_err(e);
     return e->code != 0;
 }
+
+const struct argp_option function_options[] = {
+    {"sort", KEY_SORT, "BY", 0, "bytes to weigh by: inuse (the default), alloc, unreachable", 1},
+    {0},
+};
+const struct argp_child function_children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
+
+error_t function_parse(int key, char *arg, struct argp_state *state)
+{
+    struct weighed_view *w = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &w->view; return 0;
+    case KEY_SORT: w->figure = args_figure(state, arg); return 0;
+    case ARGP_KEY_END:
+        if (!w->view.noperands) args_fail(state, "no function is named: it takes a recording and a regular expression");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}

@@ -80,6 +80,14 @@ extern const struct argp view_argp;
 extern const struct argp filter_argp;
 /* Which bytes a command weighs by, as --sort has it: inuse, alloc, unreachable. FIG_… */
 int args_figure(const struct argp_state *state, const char *word);
+/* Commands about the functions that a regular expression names: list and peek. A weighed_view is their parser's input. */
+struct weighed_view {
+    struct view view;
+    int figure; /* FIG_…, of --sort */
+};
+extern const struct argp_option function_options[];
+extern const struct argp_child function_children[];
+error_t function_parse(int key, char *arg, struct argp_state *state);
 /* Opens view->file and selects. NULL with the message printed and *code set. */
 struct recording *view_open(struct view *v, struct snapshot ***snaps, size_t *n, int *code);
 /* True when reading met an error, which is then printed; asked before the first output. */

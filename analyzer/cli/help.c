@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "agent/contract/names.h"
 #include "analyzer/cli/cli.h"
 
 static const struct {
@@ -18,14 +19,6 @@ static const struct {
 #undef OPT_U64
 #undef OPT_STR
 #undef OPT_ENUM
-};
-
-static const struct {
-    const char *name, *finds, *todo;
-} rules[] = {
-#define RULE(id, name, finds, todo) {name, finds, todo},
-#include "agent/contract/rules.def"
-#undef RULE
 };
 
 static void help_options(void)
@@ -51,8 +44,10 @@ static void help_options(void)
 static void help_rules(void)
 {
     puts("What is detected, and what to do about it.\n");
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        printf("  %-21s %s\n  %-21s do: %s\n", rules[i].name, rules[i].finds, "", rules[i].todo);
+    for (int i = 0; i < SEEP_RULE_COUNT; i++) {
+        const struct seep_rule_text *t = seep_rule_text((enum seep_rule)i);
+        printf("  %-21s %s\n  %-21s do: %s\n", t->name, t->finds, "", t->todo);
+    }
 }
 
 static void help_commands(void)

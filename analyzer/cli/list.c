@@ -13,30 +13,6 @@
 
 enum { AROUND = 3, MAX_SOURCE = 16 << 20 };
 
-struct list {
-    struct view view;
-    int figure;
-};
-
-static const struct argp_option options[] = {
-    {"sort", KEY_SORT, "BY", 0, "bytes to weigh by: inuse (the default), alloc, unreachable", 1},
-    {0},
-};
-static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct list *l = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &l->view; return 0;
-    case KEY_SORT: l->figure = args_figure(state, arg); return 0;
-    case ARGP_KEY_END:
-        if (!l->view.noperands) args_fail(state, "no function is named: it takes a recording and a regular expression");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 /* Nodes of one function stand together, by line. */
 static int by_place(const void *a, const void *b)
 {
@@ -103,15 +79,15 @@ static void source(struct emit *e, struct recording *r, const struct graph_node 
 int cmd_list(int argc, char **argv)
 {
     static const struct argp argp = {
-        .options = options,
-        .parser = parse,
+        .options = function_options,
+        .parser = function_parse,
         .args_doc = "FILE REGEX",
         .doc = "Shows the source lines of the functions that match REGEX with what each of them allocated (flat), and "
                "with its callees (cum), "
                "where the source is at hand.\v"
                "Examples:\n  seep list server.seep '^parse_request$'\n  seep list --sort unreachable server.seep conn_",
-        .children = children};
-    struct list l = {.view = {.limit = 10, .max_operands = 1}, .figure = FIG_INUSE};
+        .children = function_children};
+    struct weighed_view l = {.view = {.limit = 10, .max_operands = 1}, .figure = FIG_INUSE};
     regex_t re;
     int code = args_parse(&argp, argc, argv, 0, &l);
     if (code) return code;

@@ -8,30 +8,6 @@
 #include "analyzer/cli/cli.h"
 #include "analyzer/report/report.h"
 
-struct peek {
-    struct view view;
-    int figure;
-};
-
-static const struct argp_option options[] = {
-    {"sort", KEY_SORT, "BY", 0, "bytes to weigh by: inuse (the default), alloc, unreachable", 1},
-    {0},
-};
-static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct peek *p = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &p->view; return 0;
-    case KEY_SORT: p->figure = args_figure(state, arg); return 0;
-    case ARGP_KEY_END:
-        if (!p->view.noperands) args_fail(state, "no function is named: it takes a recording and a regular expression");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 struct graph {
     struct graph_node *nodes;
     struct graph_edge *edges;
@@ -96,14 +72,14 @@ static int by_cum(const void *a, const void *b)
 int cmd_peek(int argc, char **argv)
 {
     static const struct argp argp = {
-        .options = options,
-        .parser = parse,
+        .options = function_options,
+        .parser = function_parse,
         .args_doc = "FILE REGEX",
         .doc = "Shows the functions of the last snapshot that match REGEX, each with its callers above and its callees "
                "below it, by bytes.\v"
                "Examples:\n  seep peek server.seep conn_\n  seep peek --sort alloc server.seep '^parse'",
-        .children = children};
-    struct peek p = {.view = {.limit = 10, .max_operands = 1}, .figure = FIG_INUSE};
+        .children = function_children};
+    struct weighed_view p = {.view = {.limit = 10, .max_operands = 1}, .figure = FIG_INUSE};
     regex_t re;
     int code = args_parse(&argp, argc, argv, 0, &p);
     if (code) return code;

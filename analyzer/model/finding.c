@@ -14,35 +14,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/contract/names.h"
 #include "agent/contract/stack_key.h"
 #include "analyzer/model/model.h"
 
-static const struct {
-    const char *name, *finds, *todo;
-} rules[] = {
-#define RULE(id, name, finds, todo) {name, finds, todo},
-#include "agent/contract/rules.def"
-#undef RULE
-};
 static const char *const confidences[] = SEEP_CONFIDENCE_NAMES;
 
-static int rule_index(const char *name)
+int rule_index(const char *name)
 {
     for (int i = 0; i < SEEP_RULE_COUNT; i++)
-        if (strcmp(rules[i].name, name) == 0) return i;
+        if (strcmp(seep_rule_text((enum seep_rule)i)->name, name) == 0) return i;
     return -1;
 }
 
 const char *rule_finds(const char *rule)
 {
     int i = rule_index(rule);
-    return i < 0 ? NULL : rules[i].finds;
+    return i < 0 ? NULL : seep_rule_text((enum seep_rule)i)->finds;
 }
 
 const char *rule_todo(const char *rule)
 {
     int i = rule_index(rule);
-    return i < 0 ? NULL : rules[i].todo;
+    return i < 0 ? NULL : seep_rule_text((enum seep_rule)i)->todo;
 }
 
 bool rule_is_about_tasks(const char *rule)

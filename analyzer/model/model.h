@@ -189,6 +189,7 @@ struct finding {
 void findings_sort(struct finding *f, size_t n);
 size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t n, struct finding **out);
 bool rule_is_about_tasks(const char *rule);
+int rule_index(const char *rule);         /* enum seep_rule; -1: a rule this seep does not know */
 const char *rule_finds(const char *rule); /* NULL: a rule this seep does not know */
 const char *rule_todo(const char *rule);
 int confidence_from_name(const char *name); /* -1: none of that name */

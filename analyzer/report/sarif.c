@@ -9,15 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/contract/names.h"
 #include "analyzer/report/ci.h"
-
-static const struct {
-    const char *name, *finds, *todo;
-} rules[] = {
-#define RULE(id, name, finds, todo) {name, finds, todo},
-#include "agent/contract/rules.def"
-#undef RULE
-};
 
 static void text(struct emit *e, const char *key, const char *value)
 {
@@ -120,19 +113,12 @@ static void flow(struct emit *e, struct recording *r, const struct finding *f)
     for (int i = 0; i < 5; i++) emit_end(e);
 }
 
-static int rule_at(const char *name)
-{
-    for (int i = 0; i < SEEP_RULE_COUNT; i++)
-        if (strcmp(rules[i].name, name) == 0) return i;
-    return -1;
-}
-
 static void result(struct emit *e, const struct gate_result *g, const struct finding *f)
 {
     static const char *const levels[] = {"error", "warning", "warning", "note"};
     struct recording *r = g->r;
     struct site site = finding_site(r, f);
-    int at = rule_at(f->rule);
+    int at = rule_index(f->rule);
     emit_object(e, NULL);
     emit_str(e, "ruleId", f->rule);
     if (at >= 0) emit_int(e, "ruleIndex", at);
@@ -180,10 +166,11 @@ static void driver(struct emit *e)
     emit_str(e, "version", SEEP_VERSION);
     emit_array(e, "rules");
     for (int i = 0; i < SEEP_RULE_COUNT; i++) {
+        const struct seep_rule_text *t = seep_rule_text((enum seep_rule)i);
         emit_object(e, NULL);
-        emit_str(e, "id", rules[i].name);
-        text(e, "shortDescription", rules[i].finds);
-        text(e, "help", rules[i].todo);
+        emit_str(e, "id", t->name);
+        text(e, "shortDescription", t->finds);
+        text(e, "help", t->todo);
         emit_end(e);
     }
     emit_end(e);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The words of rules.def and wait_reasons.def by number. Pure functions; async-signal-safe. */
+#ifndef SEEP_NAMES_H
+#define SEEP_NAMES_H
+
+#include "agent/contract/contract.h"
+#include "agent/contract/task.h"
+
+struct seep_rule_text {
+    const char *name, *finds, *todo;
+};
+
+static inline const struct seep_rule_text *seep_rule_text(enum seep_rule rule)
+{
+    static const struct seep_rule_text rules[] = {
+#define RULE(id, name, finds, todo) {name, finds, todo},
+#include "agent/contract/rules.def"
+#undef RULE
+    };
+    return &rules[rule];
+}
+
+static inline const char *seep_wait_text(enum seep_wait_reason reason)
+{
+    static const char *const reasons[] = {
+#define WAIT_REASON(id, text, proof) text,
+#include "agent/contract/wait_reasons.def"
+#undef WAIT_REASON
+    };
+    return reasons[reason];
+}
+
+#endif
