@@ -43,7 +43,7 @@ def text(value):
 def state_of(g):
     state = STATES[int(g["status"])]
     if state == "waiting":
-        return text(symbol("reasons", "report.c")[int(g["reason"])]) or state
+        return text(symbol("seep_wait_texts", "report.c")[int(g["reason"])]) or state
     return state
 
 

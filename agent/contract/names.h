@@ -21,14 +21,16 @@ static inline const struct seep_rule_text *seep_rule_text(enum seep_rule rule)
     return &rules[rule];
 }
 
-static inline const char *seep_wait_text(enum seep_wait_reason reason)
-{
-    static const char *const reasons[] = {
+/* At file scope, so that debuggers find it by this name (tools/seep-gdb.py). */
+static const char *const seep_wait_texts[] = {
 #define WAIT_REASON(id, text, proof) text,
 #include "agent/contract/wait_reasons.def"
 #undef WAIT_REASON
-    };
-    return reasons[reason];
+};
+
+static inline const char *seep_wait_text(enum seep_wait_reason reason)
+{
+    return seep_wait_texts[reason];
 }
 
 #endif
