@@ -15,7 +15,7 @@
 #include "agent/include/seep.h"
 
 struct census {
-    uint64_t objects, bytes, large_bytes;
+    uint64_t objects, bytes, large_bytes; /* bytes: of small objects alone */
     struct heap_class_stat *class; /* SIZE_CLASSES; may be NULL */
 };
 
@@ -47,8 +47,7 @@ static struct census take_census(struct heap_class_stat *class)
                 uint32_t remote = REMOTE_COUNT(__atomic_load_n(&s->remote, __ATOMIC_RELAXED));
                 uint64_t live = used > remote ? used - remote : 0;
                 c.objects += live;
-                c.bytes += live * s->elem_size;
-                if (s->state == SPAN_LARGE) c.large_bytes += live * s->elem_size;
+                *(s->state == SPAN_LARGE ? &c.large_bytes : &c.bytes) += live * s->elem_size;
                 if (class) count_class(&class[s->state == SPAN_LARGE ? 0 : s->span_class >> 1], s, live);
                 page += npages;
             }
@@ -78,7 +77,9 @@ static void fill(struct seep_memstats *out)
     uint64_t binned = 0, binned_bytes = 0;
     for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) binned += bins_count(mc, &binned_bytes);
     c.objects -= binned < c.objects ? binned : c.objects;
+    /* From the small ones only: slots move into bins between the two readings, large objects never do. */
     c.bytes -= binned_bytes < c.bytes ? binned_bytes : c.bytes;
+    c.bytes += c.large_bytes;
 
     out->heap_objects = c.objects;
     out->heap_alloc = c.bytes;
