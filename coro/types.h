@@ -76,31 +76,34 @@ struct io_wait { /* for a descriptor, with a deadline: deadline.c */
 };
 
 struct g {
-    void *sp;       /* saved context while not running */
-    struct g *link; /* in the global queue or a free list */
-    struct m *m;    /* while running or in a blocking call */
+    /* The first cache line is all of the descriptor that a switch touches. */
+    void *sp;    /* saved context while not running */
+    struct m *m; /* while running or in a blocking call */
     uintptr_t stack_lo, stack_hi;
-    uint64_t id;
-    const char *name;
-    uint64_t schedules;
-    uint64_t cpu_ns;     /* sampled by sysmon */
+    uint64_t schedules;  /* 0: its first frame was never entered */
     uint64_t blocked_ns; /* since when it waits: the coarse clock */
-    struct sudog *waits; /* what it waits for: &wait, a select's list, or NULL */
-    struct sudog *wake;  /* the one of them that woke it: set by the waker */
-    uint32_t create_stack;
     _Atomic uint8_t status;
     uint8_t reason; /* enum seep_wait_reason */
     uint8_t cls;    /* stack class */
     bool is_g0;
-    _Atomic uint32_t select_done; /* 0 while a select waits and nobody has claimed it */
     uint32_t flags;
-    struct unwinding *unwinding; /* deferred calls and panics: defer.c; NULL: none ever */
+    struct sudog *waits; /* what it waits for: &wait, a select's list, or NULL */
+
+    struct g *link;     /* in a free list or a list of ready ones */
+    struct sudog *wake; /* the one of them that woke it: set by the waker */
+    uint64_t id;
+    const char *name;
+    uint64_t cpu_ns; /* sampled by sysmon */
+    uint32_t create_stack;
+    _Atomic uint32_t select_done; /* 0 while a select waits and nobody has claimed it */
+    struct unwinding *unwinding;  /* deferred calls and panics: defer.c; NULL: none ever */
     union {
         struct sudog wait;  /* of an operation on one object */
         struct timer timer; /* of a sleep */
         struct io_wait io;
     };
 };
+_Static_assert(offsetof(struct g, link) == 64, "a switch touches one cache line");
 _Static_assert(sizeof(struct g) <= 192, "bytes per coroutine at rest: see docs/coro.md");
 
 struct g_list {
