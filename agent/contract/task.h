@@ -7,9 +7,10 @@
  *   prepare()  in the parent while every thread is stopped, before the fork. Must be short; may not
  *              allocate from the heap, take locks that a stopped thread may hold, or call the program.
  *              It copies what the child would not see (memory excluded from the fork).
- *   iterate(), roots()
+ *   iterate(), roots(), … rests(), timer_lost()
  *              in the child, single threaded, on a frozen copy of the process. May not take locks or
  *              allocate from the heap.
+ *   finish()   in the parent, when the child has ended.
  * All callbacks may be NULL except iterate. A provider is registered once and never removed. */
 #ifndef SEEP_TASK_H
 #define SEEP_TASK_H
@@ -81,6 +82,7 @@ struct seep_task {
     uint32_t create_stack; /* id of prof_stack_here() at its creation; 0: unknown */
     uint64_t schedules, cpu_ns;
     uint32_t defer_depth;
+    uintptr_t ref; /* what rests() is to be called with; 0: not at all */
 };
 
 /* Return non-zero to stop. The task is valid during the call only. */
@@ -110,7 +112,13 @@ struct seep_task_provider {
     int (*timers)(void *ctx, seep_timer_fn *fn, void *arg); /* in the child; roots() leaves these out */
     /* In the program: when the caller is a task of this provider, lets the others run for about that long and returns true. */
     bool (*settle)(void *ctx, uint64_t ns);
+    /* Verdicts for the provider itself: in the child, after the others, and only when those are proofs. A waiting task, its registers known,
+     * whose frames no word outside of them points into; a timer that nothing can reach. */
+    void (*rests)(void *ctx, uintptr_t ref);
+    void (*timer_lost)(void *ctx, uintptr_t object);
+    /* In the program, on the thread that took the snapshot, with nothing stopped. told: the child got to its end, and the process goes on. */
+    void (*finish)(void *ctx, bool told);
 };
-#define SEEP_TASK_PROVIDER_VERSION 1
+#define SEEP_TASK_PROVIDER_VERSION 2
 
 #endif

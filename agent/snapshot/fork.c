@@ -2,7 +2,7 @@
  *
  * One snapshot, as the parent sees it:
  *
- *     prepare ─▶ gate ─▶ stop ─▶ providers ─▶ clone ─▶ resume ─▶ gate open ─▶ wait for the child
+ *     prepare ─▶ gate ─▶ stop ─▶ providers ─▶ clone ─▶ resume ─▶ gate open ─▶ wait for the child ─▶ providers' finish
  *
  * The clone has exit signal 0 and copies everything: the program gets no SIGCHLD and its wait(-1) never returns the child
  * (only __WALL and __WCLONE would). The child runs on a stack of its own, closes every descriptor, blocks all signals,
@@ -196,6 +196,14 @@ static int failed(struct snapshot_result *out, int error, const char *what)
     return error;
 }
 
+static void tell_finish(bool told)
+{
+    for (unsigned i = 0; i < provider_count(); i++) {
+        const struct seep_task_provider *p = provider_get(i);
+        if (p->finish) p->finish(p->ctx, told);
+    }
+}
+
 static int take(const struct snapshot_request *req, struct snapshot_result *out)
 {
     static struct snapshot_job job;
@@ -229,9 +237,13 @@ static int take(const struct snapshot_request *req, struct snapshot_result *out)
     shared->pause_ns = now - job.mono_ns;
     shared_set(&shared->pause_known);
     snapshot_gate_leave();
-    if (pid < 0) return failed(out, (int)pid, "the process can't be forked now");
+    if (pid < 0) {
+        tell_finish(false);
+        return failed(out, (int)pid, "the process can't be forked now");
+    }
 
     rc = wait_child((int)pid, now);
+    tell_finish(rc == 0 && shared->result.error == 0 && req->trigger != TRIGGER_EXIT);
     *out = shared->result;
     out->seq = job.seq;
     out->pause_ns = shared->pause_ns;

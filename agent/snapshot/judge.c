@@ -42,7 +42,7 @@ static struct {
     struct child_map waiters; /* object, or stack → head of its waits + 1 */
     uint32_t *work;           /* tasks that have become live and whose stacks are to be scanned */
     size_t nwork;
-    uint32_t *by_stack; /* blocked tasks in the order of their stacks */
+    uint32_t *by_stack; /* blocked tasks, and those with a ref, in the order of their stacks */
     size_t nby_stack;
     size_t threads, threads_end; /* of tasks: those of the provider "thread" */
 } J;
@@ -82,6 +82,7 @@ static int collect_task(void *arg, const struct seep_task *t)
                            .schedules = t->schedules,
                            .cpu_ns = t->cpu_ns,
                            .defer_depth = t->defer_depth,
+                           .ref = t->state == SEEP_TASK_WAITING ? t->ref : 0,
                            .regs = (uint32_t)J.regs.n,
                            .waits = (uint32_t)J.waits.n};
     for (unsigned i = 0; i < t->nregs && i < SEEP_TASK_REGS; i++, r->nregs++)
@@ -122,7 +123,7 @@ static int by_stack_order(const void *a, const void *b)
     return x->stack_lo < y->stack_lo ? -1 : x->stack_lo > y->stack_lo;
 }
 
-/* The blocked task on whose stack p stands; frames: in the frames of the program. */
+/* The task of by_stack on whose stack p stands; frames: in the frames of the program. */
 static struct task_rec *stack_at(uintptr_t p, bool frames)
 {
     size_t lo = 0, hi = J.nby_stack;
@@ -146,7 +147,9 @@ static void on_stack_word(void *arg, uintptr_t p)
 {
     (void)arg;
     struct task_rec *t = stack_at(p, true);
-    if (t) make_live((uint32_t)(t - tasks()));
+    if (!t) return;
+    t->pointed_into = true;
+    if (t->blocked) make_live((uint32_t)(t - tasks()));
 }
 
 /* The marker is to tell of words into [lo, hi) of all of them: two ranges, split where the space between is greatest, since
@@ -157,7 +160,7 @@ static void watch_stacks(struct marker *m)
     uintptr_t gap = 0;
     J.by_stack = scratch_alloc((J.tasks.n + 1) * sizeof *J.by_stack);
     for (uint32_t i = 0; i < J.tasks.n; i++)
-        if (tasks()[i].blocked && tasks()[i].stack_lo < tasks()[i].stack_hi) J.by_stack[n++] = i;
+        if ((tasks()[i].blocked || tasks()[i].ref) && tasks()[i].stack_lo < tasks()[i].stack_hi) J.by_stack[n++] = i;
     J.nby_stack = n;
     if (n == 0) return;
     child_sort(J.by_stack, n, sizeof *J.by_stack, by_stack_order);
@@ -318,6 +321,27 @@ static void run_worklist(const struct snapshot_job *job)
     }
 }
 
+/* What is waited for may stand on a stack, and the waker has no other pointer to it than the wait. */
+static void note_waits_on_stacks(const struct marker *m)
+{
+    for (size_t i = 0; i < J.waits.n; i++) {
+        uintptr_t p = waits()[i].object;
+        if (p - m->stacks[0].lo >= m->stacks[0].len && p - m->stacks[1].lo >= m->stacks[1].len) continue;
+        struct task_rec *t = stack_at(p, false);
+        if (t && t != &tasks()[waits()[i].task]) t->pointed_into = true;
+    }
+}
+
+static void tell_providers(void)
+{
+    for (size_t i = 0; i < J.tasks.n; i++) {
+        const struct task_rec *t = &tasks()[i];
+        const struct seep_task_provider *p = provider_get(t->provider);
+        bool known = t->sp >= t->stack_lo && t->sp < t->stack_hi;
+        if (t->ref && known && !t->pointed_into && p->rests) p->rests(p->ctx, t->ref);
+    }
+}
+
 static void watch(uint32_t index, uint64_t key)
 {
     uint32_t *head = child_map_slot(&J.waiters, key);
@@ -369,6 +393,8 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
             if (tasks()[waits()[i].task].blocked) watch_or_release(i);
         run_worklist(job);
     }
+    note_waits_on_stacks(m);
+    if (j->proofs) tell_providers();
     m->hit = no_hit;
     m->stacks[0].len = m->stacks[1].len = 0;
     judge_unwind(job, j);

@@ -21,6 +21,7 @@ static const uint64_t LONG_NS = 60000000000;
 struct timer_rec {
     struct object_ref o;
     struct seep_timer t;
+    const struct seep_task_provider *of;
 };
 
 static struct {
@@ -37,9 +38,8 @@ static uint64_t key_of(struct object_ref o)
 static int add_timer(void *arg, const struct seep_timer *t)
 {
     struct object_ref o;
-    (void)arg;
     if (!t->object || !mark_resolve(T.m, t->object, &o)) return 0;
-    *(struct timer_rec *)child_vec_add(&T.timers, sizeof(struct timer_rec)) = (struct timer_rec){o, *t};
+    *(struct timer_rec *)child_vec_add(&T.timers, sizeof(struct timer_rec)) = (struct timer_rec){o, *t, arg};
     *child_map_slot(&T.by_object, key_of(o)) = (uint32_t)T.timers.n;
     return 0;
 }
@@ -51,7 +51,7 @@ void timers_collect(struct marker *m)
     T.by_object = (struct child_map){0};
     for (unsigned i = 0; i < provider_count(); i++) {
         const struct seep_task_provider *p = provider_get(i);
-        if (p->timers) p->timers(p->ctx, add_timer, NULL);
+        if (p->timers) p->timers(p->ctx, add_timer, (void *)(uintptr_t)p);
     }
 }
 
@@ -109,10 +109,11 @@ void timers_judge(const struct snapshot_job *job, struct judgement *j)
     struct child_map index = {0};
     const struct timer_rec *r = (const struct timer_rec *)T.timers.items;
     for (size_t i = 0; i < T.timers.n; i++)
-        if (!mark_is_marked(T.m, r[i].o))
+        if (!mark_is_marked(T.m, r[i].o)) {
             add_to_group(&index, &groups, &r[i], r[i].t.ticker ? SEEP_RULE_LEAKED_TICKER : SEEP_RULE_LEAKED_TIMER,
                          job->mono_ns);
-        else if (r[i].t.ticker && r[i].t.dropped > DROPPED)
+            if (j->proofs && r[i].of->timer_lost) r[i].of->timer_lost(r[i].of->ctx, r[i].t.object);
+        } else if (r[i].t.ticker && r[i].t.dropped > DROPPED)
             add_to_group(&index, &groups, &r[i], SEEP_RULE_UNDRAINED_TICKER, job->mono_ns);
     for (size_t i = 0; i < groups.n; i++) emit(j, (const struct group *)groups.items + i);
     for (size_t i = 0; i < T.timers.n; i++) mark_value(T.m, r[i].t.object);

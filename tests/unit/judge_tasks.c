@@ -25,8 +25,14 @@ static int iterate(void *ctx, seep_task_fn *fn, void *arg)
         if (fn(arg, &task[i])) return 1;
     return 0;
 }
+static bool told[MAX]; /* by their ref: rests() */
+static void rests(void *ctx, uintptr_t ref)
+{
+    (void)ctx;
+    told[ref - 1] = true;
+}
 static const struct seep_task_provider provider = {
-    .version = SEEP_TASK_PROVIDER_VERSION, .name = "test", .iterate = iterate};
+    .version = SEEP_TASK_PROVIDER_VERSION, .name = "test", .iterate = iterate, .rests = rests};
 
 /* A task that waits to receive from objects[i]; its stack holds nothing. */
 static struct seep_task *add(enum seep_wait_reason reason)
@@ -79,6 +85,35 @@ static int judge_kept(void *arg)
     /* two channels and the block of 1000 bytes */
     EXPECT(strncmp(f->evidence, "{\"kept_objects\":3,", 18) == 0);
     return 0;
+}
+
+/* `expected`: r at rest: no live word outside of its frames points into them. */
+static int judge_rest(void *arg)
+{
+    const char *expected = arg;
+    (void)judge(NULL);
+    for (unsigned i = 0; i < n; i++) EXPECT(told[i] == (expected[i] == 'r'));
+    return 0;
+}
+
+static void who_rests(void **state)
+{
+    (void)state;
+    n = 0;
+    for (int i = 0; i < 8; i++) add(i == 7 ? SEEP_WAIT_CHAN_RECV : SEEP_WAIT_IO)->ref = (uintptr_t)i + 1;
+    stack[0][3] = task[0].sp + 8;            /* into its own frames: at rest */
+    stack[1][0] = task[2].sp;                /* into another's */
+    stack[1][1] = task[3].sp - 8;            /* below another's frames */
+    task[4].state = SEEP_TASK_RUNNABLE;      /* about to run */
+    waits[1].object = task[5].stack_hi - 16; /* waits for what stands on another's stack */
+    task[6].ref = 0;                         /* nobody asked */
+    stack[7][0] = task[1].sp;                /* in a leaked one: nobody can read it */
+    assert_int_equal(in_child(judge_rest, (char[]){"rr.r...r"}), 0);
+    void **box = calloc(1, 64); /* and through the heap */
+    stack[0][0] = (uintptr_t)box;
+    box[3] = (void *)(task[3].stack_hi - 1);
+    assert_int_equal(in_child(judge_rest, (char[]){"rr.....r"}), 0);
+    free(box);
 }
 
 static void nobody_reaches_it(void **state)
@@ -278,17 +313,12 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nobody_reaches_it),
-        cmocka_unit_test(a_live_stack_reaches_it),
-        cmocka_unit_test(a_daisy_chain_is_live),
-        cmocka_unit_test(through_the_heap),
-        cmocka_unit_test(a_ring_of_waiters_is_leaked),
-        cmocka_unit_test(nil_and_static_and_select),
-        cmocka_unit_test(what_they_keep),
-        cmocka_unit_test(objects_on_stacks),
-        cmocka_unit_test(what_a_stack_lends),
-        cmocka_unit_test(rings_of_owners),
-        cmocka_unit_test(a_proof_is_kept),
+        cmocka_unit_test(nobody_reaches_it),         cmocka_unit_test(who_rests),
+        cmocka_unit_test(a_live_stack_reaches_it),   cmocka_unit_test(a_daisy_chain_is_live),
+        cmocka_unit_test(through_the_heap),          cmocka_unit_test(a_ring_of_waiters_is_leaked),
+        cmocka_unit_test(nil_and_static_and_select), cmocka_unit_test(what_they_keep),
+        cmocka_unit_test(objects_on_stacks),         cmocka_unit_test(what_a_stack_lends),
+        cmocka_unit_test(rings_of_owners),           cmocka_unit_test(a_proof_is_kept),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
