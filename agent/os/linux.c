@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -134,6 +135,26 @@ void *os_alloc(size_t size, enum os_kind kind)
     return p;
 }
 
+int os_return(void *p, size_t size)
+{
+    if (fault_here(FAULT_UNUSED)) return -ENOMEM;
+    long r = sys_mmap(p, size, PROT_NONE, MAP_FIXED | MAP_NORESERVE);
+    if (failed(r)) return (int)r;
+    sys3(SYS_madvise, (long)p, (long)size, MADV_NOHUGEPAGE);
+    region_count(region_kind((uintptr_t)p), -(int64_t)size);
+    return 0;
+}
+
+void *os_share(size_t size, enum os_kind kind)
+{
+    if (fault_here(FAULT_ALLOC)) return NULL;
+    size = (size + os_page_size() - 1) & ~(os_page_size() - 1);
+    long r = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = noted(r, size, kind);
+    if (p) region_count(kind, (int64_t)size);
+    return p;
+}
+
 int os_huge(void *p, size_t size, bool on)
 {
     return (int)sys3(SYS_madvise, (long)p, (long)size, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -174,6 +195,17 @@ int os_futex_wake(uint32_t *word, int n)
 void os_yield(void)
 {
     sys3(SYS_sched_yield, 0, 0, 0);
+}
+
+int os_barrier(void)
+{
+    if (fault_here(FAULT_BARRIER)) return -ENOSYS;
+    long r = sys3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    if (r == -EPERM) { /* not yet registered */
+        r = sys3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+        if (r == 0) r = sys3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    }
+    return (int)r;
 }
 
 int os_gettid(void)

@@ -45,8 +45,12 @@ int os_used(void *p, size_t size); /* Prepared → Ready */
 /* Ready → Prepared: gives the pages back. lazy asks for MADV_FREE, remembered as unavailable for good after EINVAL. */
 int os_unused(void *p, size_t size, bool lazy);
 int os_free(void *p, size_t size); /* any → None */
+/* Ready → Reserved: pages, guards and page tables go, an access is an error. Small pages again where os_map() makes it usable. */
+int os_return(void *p, size_t size);
 /* Reserve + map + used in one; zeroed memory, NULL when refused. */
 void *os_alloc(size_t size, enum os_kind kind);
+/* As os_alloc(), but shared with children that are forked meanwhile. */
+void *os_share(size_t size, enum os_kind kind);
 /* Reserved, but readable as zeros: for sparse tables that are looked up with any index. os_map + os_used make parts
  * writable. */
 void *os_reserve_zero(size_t size, enum os_kind kind);
@@ -68,6 +72,8 @@ void os_fork_unlock(void);
 int os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
 int os_futex_wake(uint32_t *word, int n);
 void os_yield(void);
+/* Every thread of the process passes a full fence before this returns. -EPERM, -ENOSYS, -EINVAL: not here. */
+int os_barrier(void);
 
 int os_gettid(void);
 int os_getpid(void);

@@ -10,8 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/util/fault.h"
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
 #endif
 
 enum { BATCH = 256 };
@@ -30,6 +33,7 @@ static int advise_batch(int pidfd, const struct os_range *r, unsigned n, int adv
         iov[i] = (struct iovec){(void *)r[i].lo, r[i].size};
         total += r[i].size;
     }
+    if (fault_here(FAULT_PROCESS_MADVISE)) return -ENOSYS;
     long done = raw(syscall(SYS_process_madvise, pidfd, iov, (size_t)n, advice, 0u));
     if (done < 0) return (int)done;
     return (size_t)done == total ? 0 : -EINVAL;
@@ -50,15 +54,20 @@ static int advise(const struct os_range *r, unsigned n, int advice)
 
 int os_guard(const struct os_range *r, unsigned n)
 {
-    return advise(r, n, MADV_GUARD_INSTALL);
+    return fault_here(FAULT_GUARD) ? -EINVAL : advise(r, n, MADV_GUARD_INSTALL);
+}
+
+int os_unguard(const struct os_range *r, unsigned n)
+{
+    return advise(r, n, MADV_GUARD_REMOVE);
 }
 
 int os_guard_protect(const struct os_range *r)
 {
-    return (int)raw(syscall(SYS_mprotect, r->lo, r->size, PROT_NONE));
+    return fault_here(FAULT_PROTECT) ? -ENOMEM : (int)raw(syscall(SYS_mprotect, r->lo, r->size, PROT_NONE));
 }
 
 int os_release(const struct os_range *r, unsigned n)
 {
-    return advise(r, n, MADV_DONTNEED);
+    return fault_here(FAULT_RELEASE) ? -EINVAL : advise(r, n, MADV_DONTNEED);
 }

@@ -19,7 +19,9 @@ struct os_range {
 int os_guard(const struct os_range *r, unsigned n);
 /* The same by mprotect: two more mappings each. -ENOMEM at the kernel's limit of mappings. */
 int os_guard_protect(const struct os_range *r);
-/* Gives the pages back at once; guards stay. */
+/* Takes guards away. */
+int os_unguard(const struct os_range *r, unsigned n);
+/* Gives the pages back at once; guards stay. -EINVAL: locked in memory. */
 int os_release(const struct os_range *r, unsigned n);
 
 #endif

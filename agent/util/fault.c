@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[FAULT_COUNT] = {"reserve", "map", "used", "unused", "madv_free", "alloc", "remap"};
+static const char *const names[FAULT_COUNT] = {"reserve", "map",   "used",    "unused",  "madv_free",       "alloc",
+                                               "remap",   "guard", "protect", "release", "process_madvise", "barrier"};
 
 static struct {
     uint32_t ready;

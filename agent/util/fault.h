@@ -8,13 +8,18 @@
 #include <stdbool.h>
 
 enum fault {
-    FAULT_RESERVE,   /* "reserve" */
-    FAULT_MAP,       /* "map" */
-    FAULT_USED,      /* "used" */
-    FAULT_UNUSED,    /* "unused" */
-    FAULT_MADV_FREE, /* "madv_free": with EINVAL */
-    FAULT_ALLOC,     /* "alloc" */
-    FAULT_REMAP,     /* "remap" */
+    FAULT_RESERVE,         /* "reserve" */
+    FAULT_MAP,             /* "map" */
+    FAULT_USED,            /* "used" */
+    FAULT_UNUSED,          /* "unused" */
+    FAULT_MADV_FREE,       /* "madv_free": with EINVAL */
+    FAULT_ALLOC,           /* "alloc" */
+    FAULT_REMAP,           /* "remap" */
+    FAULT_GUARD,           /* "guard": with EINVAL, as a kernel that has none */
+    FAULT_PROTECT,         /* "protect": a guard by mprotect */
+    FAULT_RELEASE,         /* "release": with EINVAL, as of locked memory */
+    FAULT_PROCESS_MADVISE, /* "process_madvise": with ENOSYS */
+    FAULT_BARRIER,         /* "barrier" */
     FAULT_COUNT
 };
 

@@ -11,7 +11,11 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "agent/os/os.h"
+#include "agent/os/ranges.h"
 
 static uintptr_t wanted;
 static struct os_region found;
@@ -28,6 +32,17 @@ static bool noted(uintptr_t p, enum os_kind kind)
     found = (struct os_region){0};
     os_regions(look, NULL);
     return found.lo != 0 && found.kind == kind;
+}
+
+/* By the kernel's word: a write() from there fails. */
+static bool access_refused(const char *p)
+{
+    int fd[2];
+    if (pipe(fd) != 0) return false;
+    bool refused = write(fd[1], p, 1) < 0;
+    close(fd[0]);
+    close(fd[1]);
+    return refused;
 }
 
 static void states(void **state)
@@ -54,6 +69,39 @@ static void states(void **state)
     assert_int_equal(os_kind_bytes(OS_OTHER), before);
     assert_false(noted((uintptr_t)p, OS_OTHER));
     assert_int_equal(os_free(p, size), -EINVAL);
+}
+
+static void returned_and_shared(void **state)
+{
+    (void)state;
+    const size_t size = 4 << 20;
+    char *p = os_reserve(NULL, size, size, OS_OTHER);
+    size_t before = os_kind_bytes(OS_OTHER);
+    assert_int_equal(os_map(p, size), 0);
+    struct os_range middle = {(uintptr_t)p + 8192, 4096};
+    assert_int_equal(os_release(&middle, 1), 0);
+    p[5] = 5;
+    assert_int_equal(os_return(p, size / 2), 0);
+    assert_int_equal(os_kind_bytes(OS_OTHER), before + size / 2);
+    p[size / 2] = 1;
+    assert_true(access_refused(p) && !access_refused(p + size / 2));
+    assert_int_equal(os_map(p, size / 2), 0);
+    assert_int_equal(p[5], 0);
+    assert_int_equal(os_free(p, size), 0);
+
+    int *shared = os_share(100, OS_OTHER);
+    assert_true(shared && noted((uintptr_t)shared, OS_OTHER));
+    pid_t pid = fork();
+    if (pid == 0) {
+        *shared = 77;
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(*shared, 77);
+    assert_int_equal(os_free(shared, os_page_size()), 0);
+    int rc = os_barrier();
+    assert_true(rc == 0 || rc == -ENOSYS || rc == -EPERM || rc == -EINVAL);
+    assert_int_equal(os_barrier(), rc);
 }
 
 static void hint_and_pieces(void **state)
@@ -121,8 +169,8 @@ static void futex(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(states), cmocka_unit_test(hint_and_pieces),
-                                       cmocka_unit_test(zeros_and_moves), cmocka_unit_test(many_regions),
-                                       cmocka_unit_test(futex)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(states),          cmocka_unit_test(returned_and_shared),
+                                       cmocka_unit_test(hint_and_pieces), cmocka_unit_test(zeros_and_moves),
+                                       cmocka_unit_test(many_regions),    cmocka_unit_test(futex)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
