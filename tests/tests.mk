@@ -16,7 +16,7 @@ TIMEOUT ?= 60
 UNIT_SRC     := $(wildcard tests/unit/*.c)
 UNIT_ANALYZER := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(filter tests/unit/analyzer_%.c,$(UNIT_SRC)))
 UNIT_AGENT   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(filter-out tests/unit/analyzer_%.c,$(UNIT_SRC)))
-HELPER_SRC   := $(filter-out tests/unit/% tests/harness/%,$(wildcard tests/*/*.c tests/*/*.cc))
+HELPER_SRC   := $(filter-out tests/unit/% tests/harness/% tests/fuzz/%,$(wildcard tests/*/*.c tests/*/*.cc))
 HELPER_PROGS := $(patsubst tests/%,$(BUILD)/tests/%,$(basename $(HELPER_SRC)))
 TEST_SCRIPTS := $(filter-out tests/harness/%,$(wildcard tests/*/*.sh))
 RUNNER       := $(BUILD)/tests/runner
@@ -51,10 +51,10 @@ $(RUNNER): tests/harness/runner.c
 
 .PHONY: test test-full test-programs unit-analyzer setup-test
 setup-test:
-	@tools/setup.sh test
+	@tools/setup.sh $(if $(FULL),full,test)
 	@for d in analyzer/report/html tests/browser; do BUILD=$(BUILD) tools/npm.sh $$d >/dev/null || true; done
 unit-analyzer: $(UNIT_ANALYZER)
-test-programs: all $(UNIT_AGENT) $(UNIT_ANALYZER) $(HELPER_PROGS) $(RUNNER)
+test-programs: all $(UNIT_AGENT) $(UNIT_ANALYZER) $(HELPER_PROGS) $(FUZZ_REPLAY) $(RUNNER)
 
 # The analyzer reads files that nobody vouches for: its unit tests run once more with sanitizers.
 SAN_BUILD := $(BUILD)-san
@@ -67,7 +67,7 @@ TESTS := $(foreach p,$(UNIT_AGENT) $(UNIT_ANALYZER),$(p:$(BUILD)/tests/%=%)=$(p)
 # With T the build goes on past what does not compile: a test without its program fails by itself.
 test: setup-test
 	$(if $(T),-)@$(MAKE) --no-print-directory -s $(if $(T),-k) test-programs
-	@$(if $(T),,$(MAKE) --no-print-directory -s BUILD=$(SAN_BUILD) SAN=address,undefined analyzer unit-analyzer)
+	@$(if $(T),,$(MAKE) --no-print-directory -s BUILD=$(SAN_BUILD) SAN=address,undefined analyzer unit-analyzer fuzz-replay)
 	@$(TEST_ENV) SAN_BUILD=$(if $(T),,$(SAN_BUILD)) $(RUNNER) -j $(JOBS) -t $(TIMEOUT) $(if $(T),-T '$(T)') $(TESTS)
 test-full: export FULL = 1
 test-full: TIMEOUT := 900

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Makes sure that the Debian packages of a group are installed (tools/packages.txt):
-#     tools/setup.sh build|test|demo|bench
+#     tools/setup.sh build|test|full|demo|bench
 # Nothing to do: silent, a few milliseconds, no network. Something missing: installs it as root or through
 # sudo without a password, else prints the one command to run and exits 1. Services that come with a
 # package (redis-server) are not started.
@@ -12,8 +12,9 @@ here=$(dirname "$0")
 case "${1:-}" in
 build) groups=build ;;
 test | demo | bench) groups="build $1" ;;
+full) groups="build test full" ;;
 *)
-    echo "usage: tools/setup.sh build|test|demo|bench" >&2
+    echo "usage: tools/setup.sh build|test|full|demo|bench" >&2
     exit 2
     ;;
 esac

@@ -157,7 +157,7 @@ static struct prof_sample *begin(struct reader *r, const char *head)
     if (minutes) {
         const char *from = minutes;
         while (from > open && from[-1] >= '0' && from[-1] <= '9') from--;
-        long long m = minutes - from < 10 ? atoll(from) : 0;
+        long long m = minutes - from < 9 ? atoll(from) : 0; /* 190 years */
         s->blocked_ns = m * 60 * INT64_C(1000000000);
     }
     return s;
