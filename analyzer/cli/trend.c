@@ -61,6 +61,7 @@ static void whole(struct emit *e, const struct trends *t)
     trend_json(e, tr);
     points_json(e, "reachable_bytes", t->live, t->n);
     if (t->limit_bytes) emit_int(e, "limit_bytes", t->limit_bytes);
+    if (t->limit_bytes) emit_int(e, "used_bytes", (int64_t)t->used);
     if (tr->verdict == TREND_TOO_FEW) {
         emit_line(e, STYLE_PLAIN,
                   "    a trend needs %d snapshots with samples, and there are %zu: record with --interval", TREND_MIN,
@@ -68,15 +69,22 @@ static void whole(struct emit *e, const struct trends *t)
     } else if (tr->verdict == TREND_GROWING) {
         emit_line(e, STYLE_PLAIN, "    reachable heap: growing, %s (95 %%: %s to %s)",
                   unit_rate(tr->slope, span, false), unit_rate(tr->lo, span, false), unit_rate(tr->hi, span, false));
-        double by = trend_until(now, tr->slope, (double)t->limit_bytes),
-               soon = trend_until(now, tr->hi, (double)t->limit_bytes),
-               late = trend_until(now, tr->lo, (double)t->limit_bytes);
+        double by = trend_until(t->used, tr->slope, (double)t->limit_bytes),
+               soon = trend_until(t->used, tr->hi, (double)t->limit_bytes),
+               late = trend_until(t->used, tr->lo, (double)t->limit_bytes);
         if (t->limit_bytes) {
             emit_real(e, "limit_in_s", by);
             emit_real(e, "limit_in_s_soonest", soon);
             emit_real(e, "limit_in_s_latest", late);
-            emit_line(e, STYLE_PLAIN, "    limit:          %s is reached in about %s (95 %%: %s to %s) at this rate",
-                      unit_bytes(t->limit_bytes), unit_seconds(by), unit_seconds(soon), unit_seconds(late));
+            if (!(by > 0))
+                emit_line(e, STYLE_PLAIN, "    limit:          %s, exceeded already: %s are used",
+                          unit_bytes(t->limit_bytes), unit_bytes((int64_t)t->used));
+            else
+                emit_line(e, STYLE_PLAIN,
+                          "    limit:          %s, of which %s are used, is reached in about %s (95 %%: %s to %s) at "
+                          "this rate",
+                          unit_bytes(t->limit_bytes), unit_bytes((int64_t)t->used), unit_seconds(by),
+                          unit_seconds(soon), unit_seconds(late));
         }
     } else {
         emit_line(e, STYLE_PLAIN, "    reachable heap: %s, %s now", trend_word(tr->verdict), unit_bytes((int64_t)now));

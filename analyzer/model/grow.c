@@ -43,8 +43,7 @@ static void add_growing(struct recording *r, const struct trends *t, struct find
                    "{\"snapshots\":%zu,\"seconds\":%.6g,\"slope_per_s\":%.6g,\"slope_lo_per_s\":%.6g,\"slope_hi_per_"
                    "s\":%.6g,\"p\":%.3g,\"rise\":%.6g",
                    tr->n, t->t[t->n - 1], tr->slope, tr->lo, tr->hi, tr->p, tr->rise);
-        double until =
-            t->limit_bytes && !s->tasks ? trend_until(t->live[t->n - 1], tr->slope, (double)t->limit_bytes) : -1;
+        double until = t->limit_bytes && !s->tasks ? trend_until(t->used, tr->slope, (double)t->limit_bytes) : -1;
         if (until >= 0) buf_printf(&ev, ",\"limit_bytes\":%lld,\"limit_in_s\":%.6g", (long long)t->limit_bytes, until);
         buf_puts(&ev, "}");
         struct finding *x = push(f, n);
@@ -59,8 +58,10 @@ static void add_growing(struct recording *r, const struct trends *t, struct find
             x->stack = s->stack;
         x->wait_reason = "";
         x->rows = 1;
-        x->objects = x->seen_objects = s->objects;
-        x->bytes = x->seen_bytes = s->bytes;
+        x->objects = s->objects;
+        x->bytes = s->bytes;
+        x->seen_objects = s->seen_objects;
+        x->seen_bytes = s->seen_bytes;
         x->bytes_error = figure_error(s->noise * s->noise);
         x->sampled = s->noise > 0;
         x->evidence = arena_strdup(&r->arena, ev.data);

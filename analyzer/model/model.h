@@ -77,6 +77,8 @@ struct frame *recording_frame(struct recording *r, int64_t id);
 const struct image *recording_image(struct recording *r, int64_t id);
 /* Symbols of a frame, looked up once. */
 const struct frame *frame_resolve(struct recording *r, struct frame *f);
+/* The variable at an ELF address, and how far into it; NULL: not known. */
+const char *recording_data_name(struct recording *r, const struct image *im, uint64_t addr, uint64_t *into);
 /* argv with spaces, in r's arena. */
 const char *process_command(struct recording *r, const struct process *p);
 

@@ -233,6 +233,13 @@ const struct frame *frame_resolve(struct recording *r, struct frame *f)
     return f;
 }
 
+const char *recording_data_name(struct recording *r, const struct image *image, uint64_t addr, uint64_t *into)
+{
+    struct image *im = map_get(&r->images, (uint64_t)image->id);
+    if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);
+    return symbol_data(im->symbols, addr, into);
+}
+
 const char *process_command(struct recording *r, const struct process *p)
 {
     char *s = arena_strdup(&r->arena, *p->argv ? p->argv : p->exe), *out = s;

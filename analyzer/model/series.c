@@ -15,7 +15,7 @@ struct line {
     struct stack *stack;
     double *y, *lost;
     double var; /* of the last point */
-    int64_t bytes, objects;
+    int64_t bytes, objects, seen_bytes, seen_objects;
 };
 struct lines {
     struct line *items;
@@ -60,6 +60,8 @@ static void read_heap(struct recording *r, const struct trends *t, struct lines 
             x->var += in.bytes_var;
             x->bytes += in.bytes;
             x->objects += in.objects;
+            x->seen_bytes += minus(v[3], v[5]);
+            x->seen_objects += v[2] - v[4];
         }
     }
 }
@@ -84,8 +86,8 @@ static bool read_tasks(struct recording *r, const struct trends *t, int64_t most
             int64_t n = query_count(q, 1, "task"), bytes = query_count(q, 2, "task.stack_bytes");
             x->y[i] = (double)n;
             if (i + 1 < t->n) continue;
-            x->objects = n;
-            x->bytes = bytes;
+            x->objects = x->seen_objects = n;
+            x->bytes = x->seen_bytes = bytes;
         }
     return true;
 }
@@ -125,6 +127,8 @@ static void to_sites(struct recording *r, struct trends *t, struct lines *l, boo
             s->noise = sqrt(s->noise * s->noise + x->var);
             s->bytes += x->bytes;
             s->objects += x->objects;
+            s->seen_bytes += x->seen_bytes;
+            s->seen_objects += x->seen_objects;
         }
         free(x->y);
     }
@@ -154,6 +158,16 @@ static int64_t recorded_limit(struct recording *r, const struct snapshot *s)
     int64_t v = query_next(q) ? query_count(q, 0, "stat.value") : 0;
     query_end(q);
     return v;
+}
+
+/* What counts towards a limit now: all that is resident, the heap where that is not known. */
+static double used_now(struct recording *r, const struct trends *t)
+{
+    struct query *q =
+        store_query(r->store, "SELECT value FROM stat WHERE snapshot = ? AND name = 'rss'", 1, t->snaps[t->n - 1]->id);
+    double rss = query_next(q) ? (double)query_count(q, 0, "stat.value") : 0;
+    query_end(q);
+    return fmax(rss, t->live[t->n - 1]);
 }
 
 void trends_load(struct recording *r, struct process *p, const struct snapshot *last, size_t points, int64_t max_tasks,
@@ -190,6 +204,7 @@ void trends_load(struct recording *r, struct process *p, const struct snapshot *
     }
     trend_of(t->t, t->live, t->n, 0, 4096, &t->live_trend);
     t->limit_bytes = recorded_limit(r, t->snaps[t->n - 1]);
+    t->used = used_now(r, t);
     if (t->count) qsort(t->series, t->count, sizeof *t->series, by_growth);
 }
 

@@ -29,12 +29,13 @@ const char *trend_word(enum trend_verdict v);
 struct series {
     struct site site;
     uint64_t key;
-    struct stack *stack;    /* one of them */
-    bool tasks;             /* y counts tasks of a creation site, else bytes of an allocation site */
-    double *y;              /* what is in use and reachable */
-    double *lost;           /* of memory: unreachable, which is another rule's */
-    double noise;           /* standard error of the last y */
-    int64_t bytes, objects; /* at the last snapshot; of tasks: their stacks */
+    struct stack *stack;              /* one of them */
+    bool tasks;                       /* y counts tasks of a creation site, else bytes of an allocation site */
+    double *y;                        /* what is in use and reachable */
+    double *lost;                     /* of memory: unreachable, which is another rule's */
+    double noise;                     /* standard error of the last y */
+    int64_t bytes, objects;           /* at the last snapshot; of tasks: their stacks */
+    int64_t seen_bytes, seen_objects; /* as sampled */
     struct trend trend;
 };
 struct trends {
@@ -48,6 +49,7 @@ struct trends {
     double *live;       /* exact: bytes of the heap at each snapshot */
     struct trend live_trend;
     int64_t limit_bytes; /* of memory as recorded, 0: none */
+    double used;         /* bytes of what the limit counts, at the last snapshot: RSS */
 };
 /* The snapshots of a process up to `last` (NULL: all), at most `points` of them, evenly chosen (0: all). max_tasks: do not count tasks
  * where a snapshot has more (0: no bound). */

@@ -110,13 +110,15 @@ static void growth_lines(struct emit *e, const struct finding *f, const json_t *
     emit_line(e, STYLE_PLAIN, "    grows    %s (95 %%: %s to %s), p = %.2g, over %s of %s",
               unit_rate(slope, seconds, f->tasks), unit_rate(lo, seconds, f->tasks), unit_rate(hi, seconds, f->tasks),
               p, unit_plural(evidence_int(j, "snapshots"), "snapshot"), unit_seconds(seconds));
-    if (json_object_get(j, "limit_in_s"))
+    if (json_object_get(j, "limit_in_s") && !(limit > 0))
+        emit_line(e, STYLE_PLAIN, "    limit    %s is exceeded already", unit_bytes(evidence_int(j, "limit_bytes")));
+    else if (json_object_get(j, "limit_in_s"))
         emit_line(e, STYLE_PLAIN, "    limit    %s is reached in about %s at this rate",
                   unit_bytes(evidence_int(j, "limit_bytes")), unit_seconds(limit));
 }
 
 /* The evidence that people ask for first; all of it is in the JSON. */
-static void evidence_lines(struct emit *e, const struct finding *f)
+static void evidence_lines(struct emit *e, struct recording *r, const struct finding *f, bool full)
 {
     if (e->json) return;
     json_t *j = json_loads(f->evidence, 0, NULL);
@@ -130,6 +132,11 @@ static void evidence_lines(struct emit *e, const struct finding *f)
     if (more)
         emit_line(e, STYLE_PLAIN, "    grows    %s of its creation site, %s two snapshots ago",
                   unit_plural(more, "task"), unit_count(evidence_int(j, "created_before")));
+    if (json_object_get(j, "retained_bytes"))
+        emit_line(e, STYLE_PLAIN, "    uses     %s of the %s are covered by what refers to them",
+                  unit_bytes(evidence_int(j, "used_bytes")), unit_bytes(evidence_int(j, "retained_bytes")));
+    if (json_object_get(j, "proven_since_ns"))
+        emit_line(e, STYLE_PLAIN, "    since    first proven %s earlier", unit_ns(evidence_int(j, "proven_since_ns")));
     if (no_proof) emit_line(e, STYLE_PLAIN, "    doubt    no proof: %s", no_proof);
     if (kept)
         emit_line(e, STYLE_PLAIN, "    keeps    %s in %s alive", unit_bytes(kept),
@@ -139,6 +146,7 @@ static void evidence_lines(struct emit *e, const struct finding *f)
     else if (f->indirect)
         emit_line(e, STYLE_PLAIN, "    chain    of the %s seen, %s hang from other lost blocks",
                   unit_count(f->seen_objects), unit_count(f->indirect));
+    report_path_text(e, r, f, full);
     json_decref(j);
 }
 
@@ -159,7 +167,7 @@ void report_finding(struct emit *e, struct recording *r, const struct finding *f
         emit_line(e, STYLE_PLAIN, "    proof    %s", proof);
     else if (rule_finds(f->rule))
         emit_line(e, STYLE_PLAIN, "    what     %s", rule_finds(f->rule));
-    evidence_lines(e, f);
+    evidence_lines(e, r, f, full);
     if (todo) emit_line(e, STYLE_PLAIN, "    do       %s", todo);
     emit_line(e, STYLE_PLAIN, "    hide     seep suppress %s --why \"…\"", f->id);
     if (f->stack && f->stack->n > 1) report_stack_text(e, r, "stack", f->stack, STACK_LINES, full);

@@ -66,7 +66,7 @@ static void told(const struct html_input *in, const struct finding *x, struct bu
     struct buf text = {0};
     const char *sep = "";
     if (!face_open(&f, false)) return;
-    report_findings(&f.e, in->r, x, 1, 0, false);
+    report_findings(&f.e, in->r, x, 1, 0, true);
     face_close(&f, &text);
     buf_puts(out, "[");
     for (char *line = text.data, *next; line && *line; line = next) {

@@ -37,6 +37,16 @@ const char *report_counts_text(struct recording *r, const struct finding_counts 
 void report_findings(struct emit *e, struct recording *r, const struct finding *f, size_t n, int64_t limit, bool full);
 /* One finding as text; nothing in the JSON face. */
 void report_finding(struct emit *e, struct recording *r, const struct finding *f, bool full);
+/* One step of what keeps a finding's memory: a root, then blocks, the kept one last. */
+struct path_step {
+    const char *words;
+    struct site site; /* where a block was allocated */
+    bool placed;      /* site is known */
+};
+/* 0: no path was recorded. In r's arena. */
+size_t report_path(struct recording *r, const struct finding *f, struct path_step **out);
+/* Text: a line a step; without full the middle of a long one is left out. */
+void report_path_text(struct emit *e, struct recording *r, const struct finding *f, bool full);
 /* The first user line of where it waits or was allocated; all zero where no stack is known. */
 struct site finding_site(struct recording *r, const struct finding *f);
 /* "12 blocks · 3.3 MiB (estimated ± 0.4 MiB) · oldest 41 min" */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * SARIF 2.1.0 (OASIS, sarif-schema-2.1.0.json). One run; a rule object for each row of rules.def; a result for each finding with its
- * place, its stacks, for a task the flow from where it was created to where it waits, and its id as partial fingerprint, which
- * is the same in every run, so that a service knows a finding again.
+ * SARIF 2.1.0 (OASIS, sarif-schema-2.1.0.json). One run; a rule object for each rule that occurs; a result for each finding with its
+ * place, its stacks, a code flow (of a task from where it was created to where it waits, of kept memory the path from its root), and its
+ * id as partial fingerprint, which is the same in every run, so that a service knows a finding again.
  *
  * Units: lines from 1; file names as URI references, relative where the compiler's were. */
 #include <ctype.h>
@@ -86,6 +86,45 @@ static void stack(struct emit *e, struct recording *r, const char *what, struct 
     emit_end(e);
 }
 
+static void flow_begin(struct emit *e)
+{
+    emit_array(e, "codeFlows");
+    emit_object(e, NULL);
+    emit_array(e, "threadFlows");
+    emit_object(e, NULL);
+    emit_array(e, "locations");
+}
+
+/* site NULL: it has none. */
+static void flow_step(struct emit *e, struct recording *r, const struct site *site, const char *words, int order)
+{
+    emit_object(e, NULL);
+    emit_object(e, "location");
+    if (site)
+        location(e, r, site, words);
+    else
+        text(e, "message", words);
+    emit_end(e);
+    emit_int(e, "executionOrder", order);
+    emit_end(e);
+}
+
+static void flow_end(struct emit *e)
+{
+    for (int i = 0; i < 5; i++) emit_end(e);
+}
+
+/* From the root to what it keeps. */
+static void retention(struct emit *e, struct recording *r, const struct finding *f)
+{
+    struct path_step *steps = NULL;
+    size_t n = report_path(r, f, &steps);
+    if (n == 0) return;
+    flow_begin(e);
+    for (size_t i = 0; i < n; i++) flow_step(e, r, steps[i].placed ? &steps[i].site : NULL, steps[i].words, (int)i + 1);
+    flow_end(e);
+}
+
 /* From where the task was created to where it waits. */
 static void flow(struct emit *e, struct recording *r, const struct finding *f)
 {
@@ -95,22 +134,23 @@ static void flow(struct emit *e, struct recording *r, const struct finding *f)
     } steps[] = {{f->create_stack, "created here"},
                  {f->stack,
                   *f->wait_reason ? arena_printf(&r->arena, "waits here for ever: %s", f->wait_reason) : "waits here"}};
-    if (!f->create_stack || !f->stack) return;
-    emit_array(e, "codeFlows");
-    emit_object(e, NULL);
-    emit_array(e, "threadFlows");
-    emit_object(e, NULL);
-    emit_array(e, "locations");
+    if (!f->create_stack || !f->stack) {
+        retention(e, r, f);
+        return;
+    }
+    flow_begin(e);
     for (int i = 0; i < 2; i++) {
         struct site site = stack_site(r, steps[i].stack);
-        emit_object(e, NULL);
-        emit_object(e, "location");
-        location(e, r, &site, steps[i].message);
-        emit_end(e);
-        emit_int(e, "executionOrder", i + 1);
-        emit_end(e);
+        flow_step(e, r, &site, steps[i].message, i + 1);
     }
-    for (int i = 0; i < 5; i++) emit_end(e);
+    flow_end(e);
+}
+
+static bool occurs(const struct gate_result *g, int rule)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (rule_index(g->findings[i].rule) == rule) return true;
+    return false;
 }
 
 static void result(struct emit *e, const struct gate_result *g, const struct finding *f)
@@ -118,7 +158,8 @@ static void result(struct emit *e, const struct gate_result *g, const struct fin
     static const char *const levels[] = {"error", "warning", "warning", "note"};
     struct recording *r = g->r;
     struct site site = finding_site(r, f);
-    int at = rule_index(f->rule);
+    int rule = rule_index(f->rule), at = rule < 0 ? -1 : 0;
+    for (int i = 0; i < rule; i++) at += occurs(g, i);
     emit_object(e, NULL);
     emit_str(e, "ruleId", f->rule);
     if (at >= 0) emit_int(e, "ruleIndex", at);
@@ -158,7 +199,8 @@ static void result(struct emit *e, const struct gate_result *g, const struct fin
     emit_end(e);
 }
 
-static void driver(struct emit *e)
+/* The rules that occur, in the order of rules.def. */
+static void driver(struct emit *e, const struct gate_result *g)
 {
     emit_object(e, "tool");
     emit_object(e, "driver");
@@ -167,6 +209,7 @@ static void driver(struct emit *e)
     emit_array(e, "rules");
     for (int i = 0; i < SEEP_RULE_COUNT; i++) {
         const struct seep_rule_text *t = seep_rule_text((enum seep_rule)i);
+        if (!occurs(g, i)) continue;
         emit_object(e, NULL);
         emit_str(e, "id", t->name);
         text(e, "shortDescription", t->finds);
@@ -191,7 +234,7 @@ void sarif_write(const struct gate_result *g, struct buf *out)
     emit_str(e, "version", "2.1.0");
     emit_array(e, "runs");
     emit_object(e, NULL);
-    driver(e);
+    driver(e, g);
     emit_array(e, "invocations");
     emit_object(e, NULL);
     emit_bool(e, "executionSuccessful", g->problem == NULL);

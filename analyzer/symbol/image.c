@@ -3,7 +3,7 @@
  * Opening an ELF file and its debug file (libdwfl: .build-id folders, .gnu_debuglink, compressed and shared DWARF,
  * MiniDebugInfo), checking that it is the recorded one, and its symbol table.
  *
- * Invariants: 1. syms is sorted and holds only code symbols with a size, so a gap has no name;
+ * Invariants: 1. syms and data are sorted and hold only symbols with a size, so a gap has no name;
  * 2. an image with a problem answers nothing.
  *
  * Dropped: dwfl_module_addrinfo, which walks the whole symbol table for each address. */
@@ -46,6 +46,7 @@ static void image_free(struct sym_image *im)
     dwarf_free(im);
     if (im->dwfl) dwfl_end(im->dwfl);
     free(im->syms);
+    free(im->data);
     free(im->path);
     free(im->build_id);
     free(im);
@@ -151,18 +152,23 @@ static void read_symbols(struct sym_image *im)
     int n = dwfl_module_getsymtab(im->module);
     if (n <= 0) return;
     im->syms = xcalloc((size_t)n, sizeof *im->syms);
+    im->data = xcalloc((size_t)n, sizeof *im->data);
     for (int i = 0; i < n; i++) {
         GElf_Sym sym;
         GElf_Addr addr = 0;
         const char *name = dwfl_module_getsym_info(im->module, i, &sym, &addr, NULL, NULL, NULL);
         int type = GELF_ST_TYPE(sym.st_info);
         if (!name || !*name || sym.st_size == 0 || sym.st_shndx == SHN_UNDEF) continue;
-        if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) continue;
         uint64_t lo = addr - im->bias;
         if (lo + sym.st_size < lo) continue;
-        im->syms[im->nsyms++] = (struct elf_sym){lo, lo + sym.st_size, name};
+        struct elf_sym s = {lo, lo + sym.st_size, name};
+        if (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE)
+            im->syms[im->nsyms++] = s;
+        else if (type == STT_OBJECT)
+            im->data[im->ndata++] = s;
     }
     qsort(im->syms, im->nsyms, sizeof *im->syms, by_address);
+    qsort(im->data, im->ndata, sizeof *im->data, by_address);
 }
 
 /* The kernel maps [vdso] into every process; ours is the recorded one when their build ids agree. */
@@ -225,12 +231,12 @@ const char *symbol_image_problem(struct sym_image *im)
     return im->problem;
 }
 
-static const struct elf_sym *find_symbol(const struct sym_image *im, uint64_t addr)
+static const struct elf_sym *find_symbol(const struct elf_sym *list, size_t n, uint64_t addr)
 {
-    size_t lo = 0, hi = im->nsyms;
+    size_t lo = 0, hi = n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (im->syms[mid].lo <= addr)
+        if (list[mid].lo <= addr)
             lo = mid + 1;
         else
             hi = mid;
@@ -238,7 +244,7 @@ static const struct elf_sym *find_symbol(const struct sym_image *im, uint64_t ad
     /* The nearest start that covers the address; of equal starts the first that does. */
     const struct elf_sym *best = NULL;
     for (size_t i = lo, looked = 0; i > 0 && looked < 16; i--, looked++) {
-        const struct elf_sym *s = &im->syms[i - 1];
+        const struct elf_sym *s = &list[i - 1];
         if (best && s->lo != best->lo) break;
         if (addr < s->hi) best = s;
     }
@@ -251,7 +257,7 @@ unsigned symbol_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out
     if (im->problem || max == 0) return 0;
     unsigned n = dwarf_lookup(im, addr, out, max);
     if (n > 0 && out[n - 1].function) return n;
-    const struct elf_sym *s = find_symbol(im, addr);
+    const struct elf_sym *s = find_symbol(im->syms, im->nsyms, addr);
     if (!s) return n;
     if (n == 0) {
         out[0] = (struct sym_line){0};
@@ -260,4 +266,13 @@ unsigned symbol_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out
     out[n - 1].linkage = s->name;
     out[n - 1].function = symbol_demangle(&im->owner->arena, s->name);
     return n;
+}
+
+const char *symbol_data(struct sym_image *im, uint64_t addr, uint64_t *into)
+{
+    if (!im->opened) image_open(im);
+    const struct elf_sym *s = im->problem ? NULL : find_symbol(im->data, im->ndata, addr);
+    if (!s) return NULL;
+    *into = addr - s->lo;
+    return symbol_demangle(&im->owner->arena, s->name);
 }

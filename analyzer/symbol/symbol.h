@@ -38,6 +38,8 @@ struct sym_image *symbolizer_image(struct symbolizer *s, const char *path, const
 /* The lines of the code at the ELF address, innermost first. 0: nothing is known. Strings live as long as
  * the symbolizer. A return address must be lowered by one first, to be inside its call. */
 unsigned symbol_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out, unsigned max);
+/* The variable at the ELF address and how far into it; NULL: not known. */
+const char *symbol_data(struct sym_image *im, uint64_t addr, uint64_t *into);
 /* Names of code that process generated, where allowed; start: files older than it are of another. Then the name at an absolute
  * address: 1, or 0 where it is not known. */
 void symbolizer_jit(struct symbolizer *s, int64_t pid, int64_t start_unix_ns);

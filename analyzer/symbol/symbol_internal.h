@@ -49,9 +49,9 @@ struct sym_image {
     const char *problem;
     Dwfl *dwfl;
     Dwfl_Module *module;
-    uint64_t bias, dwarf_bias; /* what libdwfl adds to ELF addresses */
-    struct elf_sym *syms;
-    size_t nsyms;
+    uint64_t bias, dwarf_bias;   /* what libdwfl adds to ELF addresses */
+    struct elf_sym *syms, *data; /* code, variables */
+    size_t nsyms, ndata;
     struct unit *units;
     size_t nunits;
     struct unit_range *ranges; /* sorted by lo */

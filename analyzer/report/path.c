@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What keeps a finding's memory: the path of its evidence, from a root to the block, in words (docs/detectors.md, subslice-retention).
+ * Shared by the text, the page and SARIF.
+ *
+ * The evidence comes from a file that nobody vouches for: a step that is not understood is left out. */
+#include <jansson.h>
+#include <string.h>
+
+#include "analyzer/report/report.h"
+
+static const struct image *image_of_path(struct recording *r, const char *path)
+{
+    const struct image *best = NULL;
+    for (size_t i = 0; path && i < r->images.cap; i++) {
+        const struct image *im = r->images.slots[i].value;
+        if (im && strcmp(im->path, path) == 0 && (!best || im->id < best->id)) best = im;
+    }
+    return best;
+}
+
+static int64_t number(const json_t *j, const char *key)
+{
+    const json_t *v = json_object_get(j, key);
+    return json_is_integer(v) && json_integer_value(v) >= 0 ? json_integer_value(v) : -1;
+}
+
+static const char *global_words(struct recording *r, const json_t *step, const struct image *im)
+{
+    uint64_t offset = (uint64_t)number(step, "offset"), at = 0;
+    const char *path = json_string_value(json_object_get(step, "module")), *name = NULL;
+    if (!path || (int64_t)offset < 0) return "a global";
+    if (im) name = recording_data_name(r, im, offset, &at);
+    const char *where = arena_printf(&r->arena, "%s+0x%llx", path_base(path), (unsigned long long)offset);
+    if (!name) return arena_printf(&r->arena, "global %s", where);
+    if (at) name = arena_printf(&r->arena, "%s+%llu", name, (unsigned long long)at);
+    return arena_printf(&r->arena, "global %s (%s)", name, where);
+}
+
+static const char *block_words(struct recording *r, const json_t *step)
+{
+    int64_t bytes = number(step, "bytes"), offset = number(step, "offset");
+    const char *s = bytes >= 0 ? arena_printf(&r->arena, "block of %s", unit_bytes(bytes)) : "block";
+    return offset >= 0 ? arena_printf(&r->arena, "%s, by its pointer at +%lld", s, (long long)offset) : s;
+}
+
+static bool read_step(struct recording *r, const json_t *step, struct path_step *out)
+{
+    const char *at = json_string_value(json_object_get(step, "at"));
+    const struct image *im = image_of_path(r, json_string_value(json_object_get(step, "module")));
+    int64_t site = number(step, "site"), thread = number(step, "thread"), task = number(step, "task"),
+            address = number(step, "address");
+    *out = (struct path_step){0};
+    if (!at) return false;
+    if (strcmp(at, "global") == 0)
+        out->words = global_words(r, step, im);
+    else if (strcmp(at, "stack") == 0 || strcmp(at, "register") == 0)
+        out->words = arena_printf(&r->arena, "%s of thread %lld", at, (long long)thread);
+    else if (strcmp(at, "task") == 0)
+        out->words = arena_printf(&r->arena, "stack of task %lld", (long long)task);
+    else if (strcmp(at, "memory") == 0)
+        out->words = arena_printf(&r->arena, "memory at 0x%llx", (unsigned long long)address);
+    else if (strcmp(at, "kernel") == 0)
+        out->words = "what the kernel keeps for the program";
+    else if (strcmp(at, "block") == 0)
+        out->words = block_words(r, step);
+    else
+        return false;
+    if (strcmp(at, "block") == 0 && im && site > 0) {
+        struct frame *f = arena_alloc(&r->arena, sizeof *f);
+        *f = (struct frame){.id = -1, .image = im, .offset = (uint64_t)site};
+        out->site = frame_site(frame_resolve(r, f), 0);
+        out->placed = true;
+    }
+    return true;
+}
+
+size_t report_path(struct recording *r, const struct finding *f, struct path_step **out)
+{
+    json_t *j = json_loads(f->evidence, 0, NULL), *list = json_object_get(j, "path");
+    size_t n = 0, most = json_array_size(list);
+    *out = arena_alloc(&r->arena, (most + 1) * sizeof **out);
+    for (size_t i = 0; i < most; i++)
+        if (read_step(r, json_array_get(list, i), &(*out)[n])) n++;
+    json_decref(j);
+    return n;
+}
+
+void report_path_text(struct emit *e, struct recording *r, const struct finding *f, bool full)
+{
+    enum { SHORT = 5 };
+    struct path_step *steps = NULL;
+    size_t n = e->json ? 0 : report_path(r, f, &steps);
+    for (size_t i = 0; i < n; i++) {
+        const struct path_step *s = &steps[i];
+        if (!full && n > SHORT && i >= 2 && i + 2 < n) {
+            if (i == 2) emit_line(e, STYLE_DIM, "    via      … %zu more, see --full", n - 4);
+            continue;
+        }
+        bool named = s->site.function || s->site.file;
+        emit_line(e, STYLE_PLAIN, "    %-8s %s%s%s%s%s",
+                  i == 0      ? "held by"
+                  : i + 1 < n ? "via"
+                              : "keeps",
+                  s->words, s->placed ? ", from " : "", s->placed ? site_function(&r->arena, &s->site) : "",
+                  named ? " " : "", named ? site_place(&r->arena, &s->site) : "");
+    }
+}
