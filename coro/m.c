@@ -332,6 +332,12 @@ static void look_after_poller(bool check, bool all)
     m_wake_one();
 }
 
+/* Idle memory goes back from here when there is no agent's thread. */
+static void heap_tick(void)
+{
+    if (__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) heap_wait_tick(false);
+}
+
 static void *sysmon(void *unused)
 {
     (void)unused;
@@ -353,6 +359,7 @@ static void *sysmon(void *unused)
             look_after_poller(last_check == now, false);
         }
         g_trim_tick(now);
+        heap_tick();
         dump_if_asked();
         quiet = did ? 0 : quiet + 1;
         if (did) delay = TICK_MIN_NS;
@@ -371,6 +378,7 @@ static void *sysmon(void *unused)
             os_futex_wait(&sched.sysmon_word, 1, 1000000000);
             dump_if_asked();
             g_trim_tick(os_mono_ns());
+            heap_tick();
         }
         atomic_store(&sched.coarse_ns, os_mono_ns());
         delay = TICK_MIN_NS;

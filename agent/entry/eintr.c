@@ -4,10 +4,10 @@
  * a snapshot. They go on with the time that is left, and give back the remaining time as the call itself would.
  *
  * Each calls the next definition, so cancellation points stay what they are. A program's own signal still gives EINTR.
+ * Those that wait for time or descriptors are made in pieces while the heap has memory to give back (pieces.h).
  * Fast path: a flag saved and restored; where there is a finite timeout, one reading of the clock (vdso).
  * Not covered: direct system calls; libaio and io_uring. Async-signal-safe where the call is. */
-#include "agent/entry/eintr.h"
-
+#include <limits.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -18,6 +18,8 @@
 #include <sys/sem.h>
 #include <threads.h>
 #include <unistd.h>
+
+#include "agent/entry/pieces.h"
 
 #define CALLS(X)                                                                                      \
     X(poll, int, (struct pollfd *, nfds_t, int))                                                      \
@@ -57,16 +59,32 @@ void eintr_resolve(void)
         again;                                         \
     }
 
+/* The same, in pieces when there are to be any: a first one, then the rest. */
+#define IN_PIECES(rc, end_ns, first, rest, call, again) \
+    do {                                                \
+        uint64_t piece = pieces_first(end_ns);          \
+        if (likely(piece == 0)) {                       \
+            UNTIL(rc, call, again)                      \
+        } else if (pieces_go_on(rc = (first))) {        \
+            rc = (rest);                                \
+        }                                               \
+    } while (0)
+
 /* ---- poll and select */
 
 static int left_ms(uint64_t end_ns)
 {
-    return (int)((eintr_left_ns(end_ns) + 999999) / 1000000);
+    return end_ns == UINT64_MAX ? -1 : (int)((eintr_left_ns(end_ns) + 999999) / 1000000);
+}
+
+static int piece_ms(uint64_t piece_ns)
+{
+    return piece_ns / 1000000 < INT_MAX ? (int)(piece_ns / 1000000) : INT_MAX;
 }
 
 static uint64_t end_of_ms(int timeout)
 {
-    return timeout > 0 ? eintr_now_ns() + (uint64_t)timeout * 1000000 : 0;
+    return timeout < 0 ? UINT64_MAX : timeout > 0 ? eintr_now_ns() + (uint64_t)timeout * 1000000 : 0;
 }
 
 SEEP_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -75,7 +93,8 @@ SEEP_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
     uint32_t outer = eintr_begin(timeout != 0);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    UNTIL(rc, next_poll(fds, n, timeout), if (end) timeout = left_ms(end));
+    IN_PIECES(rc, end, next_poll(fds, n, piece_ms(piece)), pieces_poll(fds, n, end, NULL), next_poll(fds, n, timeout),
+              timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -88,7 +107,8 @@ SEEP_EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t roo
     uint32_t outer = eintr_begin(timeout != 0);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    UNTIL(rc, next___poll_chk(fds, n, timeout, room), if (end) timeout = left_ms(end));
+    IN_PIECES(rc, end, next___poll_chk(fds, n, piece_ms(piece), room), pieces_poll(fds, n, end, NULL),
+              next___poll_chk(fds, n, timeout, room), timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -97,12 +117,21 @@ SEEP_EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t roo
 struct span {
     const struct timespec *use;
     struct timespec left;
-    uint64_t end_ns;
+    uint64_t end_ns; /* UINT64_MAX: no limit; 0: a bad one, which the kernel is to see */
 };
 
 static inline struct span span_begin(const struct timespec *ts)
 {
-    return (struct span){.use = ts, .end_ns = ts ? eintr_now_ns() + timespec_ns(ts) : 0};
+    return (struct span){.use = ts,
+                         .end_ns = !ts                 ? UINT64_MAX
+                                   : timespec_good(ts) ? eintr_now_ns() + timespec_ns(ts)
+                                                       : 0};
+}
+
+static inline const struct timespec *span_piece(struct span *s, uint64_t piece_ns)
+{
+    s->left = ns_timespec(piece_ns);
+    return &s->left;
 }
 
 static void span_again(struct span *s)
@@ -120,7 +149,8 @@ SEEP_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeo
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    UNTIL(rc, next_ppoll(fds, n, s.use, mask), span_again(&s));
+    IN_PIECES(rc, s.end_ns, next_ppoll(fds, n, span_piece(&s, piece), mask), pieces_poll(fds, n, s.end_ns, mask),
+              next_ppoll(fds, n, s.use, mask), span_again(&s));
     eintr_end(outer);
     return rc;
 }
@@ -136,8 +166,24 @@ SEEP_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec 
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    UNTIL(rc, next___ppoll_chk(fds, n, s.use, mask, room), span_again(&s));
+    IN_PIECES(rc, s.end_ns, next___ppoll_chk(fds, n, span_piece(&s, piece), mask, room),
+              pieces_poll(fds, n, s.end_ns, mask), next___ppoll_chk(fds, n, s.use, mask, room), span_again(&s));
     eintr_end(outer);
+    return rc;
+}
+
+static __attribute__((noinline)) int select_pieces(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
+{
+    uint64_t end = UINT64_MAX;
+    if (timeout) {
+        struct timespec ts = {timeout->tv_sec, 0};
+        end = eintr_now_ns() + timespec_ns(&ts) + (uint64_t)timeout->tv_usec * 1000;
+    }
+    int rc = pieces_select(n, r, w, e, end, NULL);
+    if (timeout) {
+        struct timespec left = ns_timespec(eintr_left_ns(end));
+        *timeout = (struct timeval){left.tv_sec, left.tv_nsec / 1000};
+    }
     return rc;
 }
 
@@ -147,7 +193,12 @@ SEEP_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *t
     FIND(select);
     uint32_t outer = eintr_begin(!timeout || timeout->tv_sec || timeout->tv_usec);
     int rc;
-    UNTIL(rc, next_select(n, r, w, e, timeout), );
+    if (unlikely(__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) && n <= FD_SETSIZE &&
+        (!timeout || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0 && timeout->tv_sec + timeout->tv_usec > 0))) {
+        rc = select_pieces(n, r, w, e, timeout);
+    } else {
+        UNTIL(rc, next_select(n, r, w, e, timeout), );
+    }
     eintr_end(outer);
     return rc;
 }
@@ -160,7 +211,11 @@ SEEP_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct tim
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    UNTIL(rc, next_pselect(n, r, w, e, s.use, mask), span_again(&s));
+    if (unlikely(__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) && n <= FD_SETSIZE && s.end_ns != 0) {
+        rc = pieces_select(n, r, w, e, s.end_ns, mask);
+    } else {
+        UNTIL(rc, next_pselect(n, r, w, e, s.use, mask), span_again(&s));
+    }
     eintr_end(outer);
     return rc;
 }
@@ -171,7 +226,8 @@ SEEP_EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeou
     uint32_t outer = eintr_begin(timeout != 0);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    UNTIL(rc, next_epoll_wait(fd, events, n, timeout), if (end) timeout = left_ms(end));
+    IN_PIECES(rc, end, next_epoll_wait(fd, events, n, piece_ms(piece)), pieces_epoll(fd, events, n, end, NULL),
+              next_epoll_wait(fd, events, n, timeout), timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -184,7 +240,8 @@ SEEP_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeo
     mask = signals_filter(mask, &copy);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    UNTIL(rc, next_epoll_pwait(fd, events, n, timeout, mask), if (end) timeout = left_ms(end));
+    IN_PIECES(rc, end, next_epoll_pwait(fd, events, n, piece_ms(piece), mask), pieces_epoll(fd, events, n, end, mask),
+              next_epoll_pwait(fd, events, n, timeout, mask), timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -202,12 +259,28 @@ SEEP_EXPORT int epoll_pwait2(int fd, struct epoll_event *events, int n, const st
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    UNTIL(rc, next_epoll_pwait2(fd, events, n, s.use, mask), span_again(&s));
+    IN_PIECES(rc, s.end_ns, next_epoll_pwait2(fd, events, n, span_piece(&s, piece), mask),
+              pieces_epoll(fd, events, n, s.end_ns, mask), next_epoll_pwait2(fd, events, n, s.use, mask),
+              span_again(&s));
     eintr_end(outer);
     return rc;
 }
 
 /* ---- Sleep */
+
+/* A sleep that is made in pieces: an error number, -1 when it is not to be. */
+static int sleep_pieces(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem)
+{
+    if (clock > CLOCK_MONOTONIC || (flags & TIMER_ABSTIME) || !timespec_good(req)) return -1;
+    uint64_t end = eintr_now_ns() + timespec_ns(req), piece = pieces_first(end);
+    if (piece == 0) return -1;
+    struct timespec ts = ns_timespec(piece);
+    int saved = errno, rc = next_clock_nanosleep(clock, 0, &ts, NULL);
+    if (rc == 0 || eintr_ours(rc)) rc = pieces_poll(NULL, 0, end, NULL) == 0 ? 0 : errno;
+    errno = saved;
+    if (rc == EINTR && rem) *rem = ns_timespec(eintr_left_ns(end));
+    return rc;
+}
 
 /* Returns an error number, not -1. The kernel says what is left of a relative sleep. */
 static int sleep_on(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem)
@@ -215,7 +288,11 @@ static int sleep_on(clockid_t clock, int flags, const struct timespec *req, stru
     FIND(clock_nanosleep);
     uint32_t outer = eintr_begin(true);
     struct timespec left, next;
-    int rc;
+    int rc = unlikely(heap_wait_piece_ns() != 0) ? sleep_pieces(clock, flags, req, rem) : -1;
+    if (rc >= 0) {
+        eintr_end(outer);
+        return rc;
+    }
     while ((rc = next_clock_nanosleep(clock, flags, req, flags & TIMER_ABSTIME ? NULL : &left)) == EINTR &&
            eintr_ours(rc)) {
         if (flags & TIMER_ABSTIME) continue;

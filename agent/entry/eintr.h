@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "agent/entry/internal.h"
+#include "agent/heap/heap.h"
 #include "agent/util/critical.h"
 
 enum { EINTR_FAILED = 1, EINTR_PARTIAL = 2 };
@@ -21,6 +22,7 @@ enum { EINTR_FAILED = 1, EINTR_PARTIAL = 2 };
 static inline uint32_t eintr_begin(bool will_block)
 {
     agent_thread_poll(will_block);
+    if (unlikely(__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED) != 0)) heap_wait_tick(false);
     uint32_t outer = agent_tls.eintr_ours;
     agent_tls.eintr_ours = 0;
     return outer;
@@ -46,8 +48,9 @@ static inline uint64_t eintr_now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-static inline uint64_t eintr_left_ns(uint64_t end_ns)
+static inline uint64_t eintr_left_ns(uint64_t end_ns) /* UINT64_MAX: for ever, and stays */
 {
+    if (end_ns == UINT64_MAX) return UINT64_MAX;
     uint64_t now = eintr_now_ns();
     return end_ns > now ? end_ns - now : 0;
 }
@@ -57,6 +60,11 @@ static inline uint64_t timespec_ns(const struct timespec *ts) /* saturates; a ba
     const uint64_t MOST = 1ull << 62;
     if (ts->tv_sec < 0 || (uint64_t)ts->tv_sec >= MOST / 1000000000) return MOST;
     return (uint64_t)ts->tv_sec * 1000000000 + (uint64_t)ts->tv_nsec;
+}
+
+static inline bool timespec_good(const struct timespec *ts)
+{
+    return ts->tv_sec >= 0 && ts->tv_nsec >= 0 && ts->tv_nsec < 1000000000;
 }
 
 static inline struct timespec ns_timespec(uint64_t ns)

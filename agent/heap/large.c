@@ -73,6 +73,7 @@ static void shrink(struct mspan *s, size_t npages)
     lock_acquire(&mheap.lock);
     pages_free(at, tail, false);
     lock_release(&mheap.lock);
+    scavenge_freed(tail);
 }
 
 static bool grow(struct mspan *s, size_t npages)

@@ -362,4 +362,5 @@ void heap_fork_parent(void)
 void heap_fork_child(void)
 {
     fork_release();
+    scavenge_fork_child();
 }

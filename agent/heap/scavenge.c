@@ -2,19 +2,30 @@
  *
  * Scavenger: gives idle pages back to the kernel, highest addresses first (allocation takes the lowest first).
  *
- *   heap_background_tick (every 100 ms) → goal → scavenge_some, while its CPU time lasts
+ *   the agent's thread, every 100 ms    → heap_background_tick ─┐
+ *   a thread that frees pages           → scavenge_freed ───────┼─▶ goal → give_back, while its CPU time lasts
+ *   a thread in a wait (entry/eintr.h)  → heap_wait_tick ───────┘
  *   malloc_trim, seep_release           → heap_release: at once
  *
- * The goal: keep 10 % above what is in use, where "in use" is the greatest value of the last few seconds, sinking by
- * half a second (a program that frees and allocates again does not pay page faults for it). With a memory limit: what is
- * resident above 95 % of the limit goes at once. After runtime/mgcscavenge.go.
+ * The last two of the three are for processes without the agent's thread (nothing is recorded): frees raise heap_waits_work
+ * when there is something to give back, and the program's own waits for time or input are then made in pieces with a tick
+ * in between, until the goal is reached. A thread whose piece ended by time also gives its cache back. No thread, no timer, no signal: a process with one thread must stay one
+ * (unshare, setns), and a sandbox may kill for a system call that the program would not have made.
+ *
+ * The goal: what is in use and a reserve. "In use" is the greatest value of the last few seconds, of which two thirds of
+ * what is above the present value go in a second (a program that frees and allocates again does not pay page faults for
+ * it). The reserve is 10 %, while new pages are being allocated; in a program that has come to rest it sinks likewise,
+ * and then everything goes. With a memory limit: what is resident above 95 % of the limit goes at once. After
+ * runtime/mgcscavenge.go, whose reserve never sinks.
  *
  * Invariants
  *   1. Pages being given back are allocated in the bitmap meanwhile, so no lock is held during the system call.
  *   2. A run given back is at least MIN_PAGES long, unless everything is asked for; in the background,
  *      chunks that are nearly full are left alone.
  *   3. CPU time of the background scavenger is at most 1 % of the time that passed, and 100 ms (of 10 s) that may be saved
- *      up, and are there at the start: enough for 900 MiB of 4 KiB pages at 110 µs a MiB.
+ *      up, and are there at the start: enough for 900 MiB of 4 KiB pages at 110 µs a MiB. One tick in a thread of the
+ *      program is 2 ms (in a free) or 10 ms (in a wait) at most.
+ *   4. heap_waits_work is 0 at the goal, and when nothing more can be given back.
  * Locks: pace_lock, never waited for; mheap.lock for the bitmaps. Units: pages of the heap, nanoseconds. */
 #include "agent/heap/types.h"
 
@@ -25,19 +36,34 @@ enum {
     MIN_PAGES = 8,     /* 64 KiB */
     MAX_PAGES = 512,   /* at most so many in one system call: some 0.5 ms */
     DENSE_PAGES = 496, /* a chunk with so many pages in use (96.9 %) is not worth it */
-    TICK_PAGES = 512,  /* freed ones between two looks at the clock */
+    TICK_PAGES = 128,  /* freed ones between two looks at the books */
     TICK_NS = 100000000,
     SAVED_NS = 100000000,
+    FREE_TICK_NS = 2000000,
+    WAIT_TICK_NS = 10000000,
+    PIECE_NS = 40000000, /* of a wait */
+    THREADS_A_PIECE = 16,
     RETAIN_PERCENT = 10,
-    RETAIN_MIN_PAGES = 128, /* 1 MiB: never fight over less */
+    RETAIN_MIN_PAGES = 128, /* 1 MiB more */
+    RESERVE_TICKS = 8,      /* the reserve is filled by what is allocated in so many ticks */
+    REST_PAGES = 8,         /* never fight over less */
 };
+/* Of a wait of any length while nothing is to be given back, where another thread may free much meanwhile. */
+static const uint64_t WATCH_NS = 4000000000;
+
+extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
+
+uint32_t heap_waits_work;
 
 static struct lock pace_lock = LOCK_INIT(RANK_SCAVENGE);
 
 /* Guarded by pace_lock. */
 static struct {
     uint64_t last_ns, credit_ns;
-    uint64_t peak; /* pages in use, decaying */
+    uint64_t peak;      /* pages in use, sinking */
+    uint64_t reserve;   /* pages kept above it */
+    uint64_t allocated; /* pages since the start, at the last tick */
+    bool agent_thread;  /* ticks */
 } pace = {.credit_ns = SAVED_NS};
 
 static unsigned bit_at(const uint64_t *w, unsigned i)
@@ -166,14 +192,33 @@ static uint64_t load(const uint64_t *p)
     return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
+static uint64_t resident_pages(void)
+{
+    uint64_t released = load(&mheap.released_pages), mapped = load(&mheap.mapped_pages);
+    return mapped > released ? mapped - released : 0;
+}
+
+static uint64_t freed_pages;
+
+/* Two thirds of it go in a second. */
+static uint64_t sunk(uint64_t above, uint64_t elapsed_ns)
+{
+    const uint64_t SECOND = 1000000000;
+    for (; elapsed_ns >= SECOND && above > 0; elapsed_ns -= SECOND) above /= 3;
+    return above - above * 2 / 3 * elapsed_ns / SECOND;
+}
+
 /* Pages that may stay resident. */
 static uint64_t goal_pages(uint64_t inuse, uint64_t elapsed_ns)
 {
-    uint64_t sink = (pace.peak - (pace.peak < inuse ? pace.peak : inuse)) * 2 / 3;
-    if (elapsed_ns < 1000000000) sink = sink * elapsed_ns / 1000000000;
-    pace.peak -= sink;
-    if (pace.peak < inuse) pace.peak = inuse;
-    uint64_t goal = pace.peak + pace.peak * RETAIN_PERCENT / 100 + RETAIN_MIN_PAGES;
+    pace.peak = inuse + sunk(pace.peak > inuse ? pace.peak - inuse : 0, elapsed_ns);
+    uint64_t allocated = inuse + load(&freed_pages);
+    int64_t fresh = (int64_t)(allocated - pace.allocated);
+    uint64_t full = pace.peak * RETAIN_PERCENT / 100 + RETAIN_MIN_PAGES;
+    pace.allocated = allocated;
+    pace.reserve = sunk(pace.reserve, elapsed_ns) + (fresh > 0 ? (uint64_t)fresh * RESERVE_TICKS : 0);
+    if (pace.reserve > full) pace.reserve = full;
+    uint64_t goal = pace.peak + (pace.reserve > REST_PAGES ? pace.reserve : REST_PAGES);
     uint64_t limit = agent_options.memlimit;
     if (limit != 0) {
         uint64_t other = 0;
@@ -184,44 +229,86 @@ static uint64_t goal_pages(uint64_t inuse, uint64_t elapsed_ns)
     return goal;
 }
 
-static void tick(void)
+static void set_waits_work(bool on)
+{
+    if (__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED) != on)
+        __atomic_store_n(&heap_waits_work, on, __ATOMIC_RELAXED);
+}
+
+static void tick(uint64_t most_ns)
 {
     uint64_t now = os_mono_ns();
     uint64_t elapsed = pace.last_ns ? now - pace.last_ns : 0;
-    pace.last_ns = now;
+    __atomic_store_n(&pace.last_ns, now, __ATOMIC_RELAXED);
     pace.credit_ns += elapsed / 100;
     if (pace.credit_ns > SAVED_NS) pace.credit_ns = SAVED_NS;
+    set_waits_work(false);
     if (options_debug("scavenge", 1) == 0) return;
-    uint64_t cpu = os_thread_cpu_ns(), spent = 0;
+    uint64_t cpu = os_thread_cpu_ns(), spent = 0, may = pace.credit_ns < most_ns ? pace.credit_ns : most_ns;
     uint64_t inuse = load(&mheap.inuse_pages), goal = goal_pages(inuse, elapsed);
-    uint64_t resident = load(&mheap.mapped_pages) - load(&mheap.released_pages);
+    uint64_t resident = resident_pages();
     if (resident > goal) mcentral_sweep();
     uintptr_t cursor = (uintptr_t)1 << 48;
-    bool lazy = lazy_wanted(), hurry = agent_options.memlimit != 0 && resident << HPAGE_SHIFT > agent_options.memlimit;
-    while (resident > goal && (spent < pace.credit_ns || hurry)) {
-        size_t n = give_back(&cursor, hurry, lazy);
-        if (n == 0) break;
+    bool hurry = agent_options.memlimit != 0 && resident << HPAGE_SHIFT > agent_options.memlimit;
+    bool lazy = lazy_wanted(), all = hurry || goal <= inuse + 2 * REST_PAGES, stuck = false;
+    while (resident > goal && !stuck && (spent < may || hurry)) {
+        size_t n = give_back(&cursor, all, lazy);
+        stuck = n == 0;
         n >>= HPAGE_SHIFT;
         resident -= n < resident ? n : resident;
         spent = os_thread_cpu_ns() - cpu;
     }
     pace.credit_ns -= spent < pace.credit_ns ? spent : pace.credit_ns;
+    set_waits_work(resident > inuse + 2 * REST_PAGES && !(stuck && all));
 }
 
 void heap_background_tick(void)
 {
     if (!lock_try(&pace_lock)) return;
-    tick();
+    pace.agent_thread = true;
+    tick(SAVED_NS);
     lock_release(&pace_lock);
 }
 
-/* Without the agent's thread (nothing is recorded) a thread that frees many pages makes the tick. */
+static void paced_tick(uint64_t most_ns)
+{
+    if (os_coarse_ns() - load(&pace.last_ns) - TICK_NS > UINT64_MAX / 2 || !lock_try(&pace_lock)) return;
+    if (os_mono_ns() - pace.last_ns >= TICK_NS) tick(most_ns);
+    lock_release(&pace_lock);
+}
+
 void scavenge_freed(size_t npages)
 {
-    static uint64_t freed;
-    if (__atomic_add_fetch(&freed, npages, __ATOMIC_RELAXED) < TICK_PAGES) return;
-    __atomic_store_n(&freed, 0, __ATOMIC_RELAXED);
-    if (!lock_try(&pace_lock)) return;
-    if (os_mono_ns() - pace.last_ns >= TICK_NS) tick();
-    lock_release(&pace_lock);
+    uint64_t now = __atomic_add_fetch(&freed_pages, npages, __ATOMIC_RELAXED);
+    if (now / TICK_PAGES == (now - npages) / TICK_PAGES) return;
+    if (resident_pages() <= load(&mheap.inuse_pages) + 2 * REST_PAGES) return;
+    set_waits_work(true);
+    paced_tick(FREE_TICK_NS);
+}
+
+void heap_wait_tick(bool give_cache)
+{
+    if (agent_tls.critical != 0 || agent_in_child) return; /* a wait in a handler, in the middle of our work */
+    if (give_cache && agent_tls.mcache) {
+        agent_enter();
+        mcache_release_idle(agent_tls.mcache);
+        stash_flush(agent_tls.mcache);
+        agent_leave();
+    }
+    if (!pace.agent_thread) paced_tick(WAIT_TICK_NS);
+}
+
+uint64_t heap_wait_piece_ns(void)
+{
+    uint32_t threads = __atomic_load_n(&mheap.ncaches, __ATOMIC_RELAXED);
+    uint64_t many = 1 + threads / THREADS_A_PIECE; /* so that threads together wake no more often than a few would */
+    if (__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) return PIECE_NS * many;
+    return pace.agent_thread || (&__libc_single_threaded && __libc_single_threaded) ? 0 : WATCH_NS * many;
+}
+
+/* In a forked child there is no agent's thread yet, and whoever held the lock is gone. */
+void scavenge_fork_child(void)
+{
+    pace_lock = (struct lock)LOCK_INIT(RANK_SCAVENGE);
+    pace.agent_thread = false;
 }

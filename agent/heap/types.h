@@ -380,6 +380,7 @@ void *large_realloc(struct mspan *s, size_t size); /* in place or by moving page
 /* ---- scavenge.c */
 size_t scavenge_some(size_t max_bytes, bool all);
 void scavenge_freed(size_t npages); /* a span's pages were freed; no heap lock is held */
+void scavenge_fork_child(void);
 
 /* ---- child.c */
 void *child_alloc(size_t size, size_t align);

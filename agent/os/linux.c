@@ -231,6 +231,11 @@ uint64_t os_mono_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t os_coarse_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
 uint64_t os_unix_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);

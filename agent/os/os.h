@@ -78,6 +78,7 @@ int os_barrier(void);
 int os_gettid(void);
 int os_getpid(void);
 uint64_t os_mono_ns(void);
+uint64_t os_coarse_ns(void); /* the same to some milliseconds, behind by that at most */
 uint64_t os_unix_ns(void);
 uint64_t os_thread_cpu_ns(void); /* CPU time of the calling thread */
 uint64_t os_random(void);        /* a seed: getrandom, or the clock and addresses */
