@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/model/trend.h"
 #include "analyzer/report/html.h"
 #include "analyzer/report/report.h"
 
@@ -118,6 +119,7 @@ void html_findings(const struct html_input *in, struct buf *out, struct buf *tex
     struct buf about = {0};
     struct face f;
     size_t n = findings_load(in->r, in->snaps, in->nsnaps, &list);
+    findings_add_trends(in->r, in->snaps, in->nsnaps, &list, &n);
     size_t shown = in->limit && (size_t)in->limit < n ? (size_t)in->limit : n;
     report_count(list, n, 0, &counts);
     const char *verdict = report_is_leak(&counts) ? "LEAK" : "CLEAN", *words = report_counts_text(in->r, &counts);

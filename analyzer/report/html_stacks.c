@@ -157,6 +157,7 @@ static void choose(struct tree *t)
         /* Every one, or those where the evenly spread count goes up. */
         size_t k = at++;
         bool spread = n <= RANKED_SNAPSHOTS || k * RANKED_SNAPSHOTS / n != (k + 1) * RANKED_SNAPSHOTS / n;
+        progress_step("ranking stacks", k, n);
         if (spread || s == t->in->shown || s == t->in->base) rank_snapshot(t, s);
     }
     if (t->nlist) qsort(t->list, t->nlist, sizeof *t->list, by_share);
@@ -337,8 +338,11 @@ void html_stacks(const struct html_input *in, struct buf *out)
     choose(&t);
     grow_tree(&t);
     for (int m = 0; m < METRICS; m++) t.totals[m] = xcalloc(in->r->nsnapshots + 1, sizeof *t.totals[m]);
-    for (size_t i = 0; i < in->r->nsnapshots; i++)
+    for (size_t i = 0; i < in->r->nsnapshots; i++) {
+        progress_step("reading snapshots", i, in->r->nsnapshots);
         if (html_has(in, &in->r->snapshots[i])) measure(&t, &in->r->snapshots[i], (uint32_t)n++);
+    }
+    progress_end();
     cut_to(&t, BUDGET_BYTES);
     put_tree(&t, out, n);
 
