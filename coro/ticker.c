@@ -157,24 +157,31 @@ static struct co_chan *checked(const void *t, const char *caller, bool ticker)
     return c;
 }
 
-/* ---- timers */
+/* The stack of the function that this stands in. */
+#define CREATED_HERE()                                                                         \
+    created_at(runtime_self(), (uintptr_t)__builtin_return_address(0), /* of a noinline one */ \
+               (uintptr_t)__builtin_frame_address(0) + 16)
 
-CO_EXPORT co_chan *co_after(uint64_t ns)
+static uint32_t created_at(struct g *self, uintptr_t ra, uintptr_t cfa)
 {
-    return object_new(KIND_CHAN, ns, NULL, NULL, 0);
+    return site_here(self ? self->m : NULL, ra, cfa);
 }
 
-CO_EXPORT co_timer *co_timer_new(uint64_t ns)
+/* ---- timers */
+
+CO_EXPORT __attribute__((noinline)) co_chan *co_after(uint64_t ns)
 {
-    return (co_timer *)object_new(KIND_CHAN, ns, NULL, NULL, 0);
+    return object_new(KIND_CHAN, ns, NULL, NULL, CREATED_HERE());
+}
+
+CO_EXPORT __attribute__((noinline)) co_timer *co_timer_new(uint64_t ns)
+{
+    return (co_timer *)object_new(KIND_CHAN, ns, NULL, NULL, CREATED_HERE());
 }
 
 CO_EXPORT __attribute__((noinline)) co_timer *co_after_func(uint64_t ns, co_fn *fn, void *arg)
 {
-    struct g *self = runtime_self();
-    uint32_t stack = site_here(self ? self->m : NULL, (uintptr_t)__builtin_return_address(0),
-                               (uintptr_t)__builtin_frame_address(0) + 16);
-    return (co_timer *)object_new(KIND_FUNC, ns, fn, arg, stack);
+    return (co_timer *)object_new(KIND_FUNC, ns, fn, arg, CREATED_HERE());
 }
 
 CO_EXPORT co_chan *co_timer_chan(co_timer *t)
@@ -209,10 +216,10 @@ CO_EXPORT void co_timer_free(co_timer *t)
 
 /* ---- tickers */
 
-CO_EXPORT co_ticker *co_ticker_new(uint64_t period_ns)
+CO_EXPORT __attribute__((noinline)) co_ticker *co_ticker_new(uint64_t period_ns)
 {
     if (period_ns == 0) report_fatal("co_ticker_new: a period of 0");
-    return (co_ticker *)object_new(KIND_TICKER, period_ns, NULL, NULL, 0);
+    return (co_ticker *)object_new(KIND_TICKER, period_ns, NULL, NULL, CREATED_HERE());
 }
 
 CO_EXPORT co_chan *co_ticker_chan(co_ticker *t)

@@ -159,7 +159,7 @@ CREATE TABLE task (
   stack        INTEGER REFERENCES stack (id),
   stack_bytes  INTEGER NOT NULL,           -- committed for its stack
   live_bytes   INTEGER NOT NULL,           -- [sp, top)
-  schedules    INTEGER NOT NULL,
+  schedules    INTEGER NOT NULL,           -- times it was scheduled; of a thread: it gave its CPU up by itself
   cpu_ns       INTEGER NOT NULL,
   verdict      TEXT    NOT NULL,           -- live, leaked, unknown
   PRIMARY KEY (snapshot, provider, task)

@@ -141,7 +141,10 @@ static inline __attribute__((always_inline)) enum step_result walk_step(struct w
     if (RULE_FP(rule) != FP_SAME) {
         at = (RULE_FP(rule) == FP_CFA ? cfa : k->fp) + RULE_FP_OFF(rule);
         uintptr_t fp; /* k's address must not be taken, it lives in registers */
-        if (!window_read(w, at, &fp)) return STEP_STOP;
+        if (!window_read(w, at, &fp)) {
+            if (at >= k->sp) return STEP_STOP;
+            fp = k->fp; /* at the ret of a function, rbp is popped already, though its rule says otherwise */
+        }
         k->fp = fp;
         if (reads) reads->fp_at = at;
     }

@@ -355,6 +355,7 @@ static void watch_or_release(uint32_t index)
     struct object_ref o;
     if (w->object == 0) return;
     if (mark_resolve(J.m, w->object, &o)) {
+        if (timers_wake(o)) tasks()[w->task].wakeable = true;
         if (!timers_wake(o) && !mark_is_marked(J.m, o)) {
             mark_word_of(J.m, o)->extra |= 1ull << (o.index & 63);
             watch(index, key_of(o));

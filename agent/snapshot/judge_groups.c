@@ -27,6 +27,7 @@ void judge_unwind(const struct snapshot_job *job, struct judgement *j)
         fetch_ahead(j, i);
         struct unwind_regs regs = {.pc = t->pc, .sp = t->sp, .fp = t->fp};
         const void *image = t->image;
+        bool interrupted = false;
         if (t->state == SEEP_TASK_RUNNING || t->state == SEEP_TASK_SYSCALL || t->is_thread) {
             for (unsigned k = 0; k < job->nthreads; k++) {
                 const struct stopped_thread *s = &job->threads[k];
@@ -35,10 +36,12 @@ void judge_unwind(const struct snapshot_job *job, struct judgement *j)
                 if (!same || !s->captured) continue;
                 regs = s->regs;
                 image = NULL;
+                interrupted = !s->in_syscall;
             }
         }
         if (regs.pc == 0 || regs.sp < t->stack_lo || regs.sp >= t->stack_hi) continue;
         unsigned n = unwind_stopped(&regs, t->stack_lo, t->stack_hi, image, pcs, PROF_MAX_DEPTH);
+        if (n && interrupted) pcs[0]++; /* pcs are return addresses: the instruction stands before */
         if (n) t->stack = stack_intern(pcs, n);
     }
 }

@@ -44,14 +44,17 @@ void threads_provider_job(const struct snapshot_job *j)
     }
 }
 
-/* schedstat: nanoseconds on a CPU, nanoseconds waited for one, times scheduled. */
+/* schedstat: nanoseconds on a CPU, nanoseconds waited for one, times scheduled. Of those only the times count that the thread gave its
+ * CPU up by itself: as a coroutine does. */
 static void cpu_time(struct seep_task *task, int tid)
 {
-    char buf[96], *p = buf;
-    if (!read_file(tid, "schedstat", buf, sizeof buf)) return;
-    task->cpu_ns = strtoull(p, &p, 10);
-    (void)strtoull(p, &p, 10);
-    task->schedules = strtoull(p, &p, 10);
+    static const char voluntary[] = "\nvoluntary_ctxt_switches:";
+    static char status[4096];
+    char buf[96];
+    if (read_file(tid, "schedstat", buf, sizeof buf)) task->cpu_ns = strtoull(buf, NULL, 10);
+    if (!read_file(tid, "status", status, sizeof status)) return;
+    const char *at = strstr(status, voluntary);
+    if (at) task->schedules = strtoull(at + sizeof voluntary - 1, NULL, 10);
 }
 
 static int iterate(void *ctx, seep_task_fn *fn, void *arg)

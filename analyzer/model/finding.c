@@ -41,7 +41,7 @@ const char *rule_todo(const char *rule)
 
 bool rule_is_about_tasks(const char *rule)
 {
-    return strncmp(rule, "stuck-", 6) == 0 || strcmp(rule, "deadlock-cycle") == 0;
+    return strncmp(rule, "stuck-", 6) == 0 || strcmp(rule, "deadlock-cycle") == 0 || strcmp(rule, "spinning-task") == 0;
 }
 
 int confidence_from_name(const char *name)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Findings that no single snapshot can make: sites that grow (growing-site), and tasks that stay blocked while their kind
- * accumulates (stuck-task).
+ * Findings that no single snapshot can make: sites that grow (growing-site) here, and what three snapshots say of tasks in stuck.c.
  *
  * A site's id comes from the rule and the site's module and function alone: which of its stacks is the largest changes from run to run. */
 #include <stdio.h>
@@ -12,10 +11,9 @@
 #include "analyzer/model/rss.h"
 #include "analyzer/model/trend.h"
 
-enum { MAX_TASKS = 20000, STUCK_SNAPSHOTS = 3 };
-static const int64_t STUCK_NS = 60000000000;
+enum { MAX_TASKS = 20000 };
 
-static void site_fingerprint(struct recording *r, const char *rule, const struct site *s, bool tasks, char id[9])
+void trend_fingerprint(struct recording *r, const char *rule, const struct site *s, bool tasks, char id[9])
 {
     uint64_t key = seep_key_string(seep_key_string(SEEP_KEY_INIT, rule), tasks ? "tasks" : "memory");
     key = seep_key_string(key, s->image ? s->image->name : "");
@@ -65,53 +63,8 @@ static void add_growing(struct recording *r, const struct trends *t, struct find
         x->bytes_error = figure_error(s->noise * s->noise);
         x->sampled = s->noise > 0;
         x->evidence = arena_strdup(&r->arena, ev.data);
-        site_fingerprint(r, x->rule, &s->site, s->tasks, x->id);
+        trend_fingerprint(r, x->rule, &s->site, s->tasks, x->id);
         buf_free(&ev);
-    }
-}
-
-static int64_t created_at(struct recording *r, const struct snapshot *s, int64_t create)
-{
-    static const char sql[] = "SELECT count(*) FROM task WHERE snapshot = ? AND create_stack = ?";
-    struct query *q = store_query(r->store, sql, 2, s->id, create);
-    int64_t n = query_next(q) ? query_count(q, 0, "task") : 0;
-    query_end(q);
-    return n;
-}
-
-/* Blocked for longer than the last three snapshots lie apart means blocked at the same operation in all of them. */
-static void add_stuck(struct recording *r, struct snapshot *const *three, struct finding **f, size_t *n)
-{
-    static const char sql[] = "SELECT stack, create_stack, wait_reason, count(*), sum(stack_bytes), max(blocked_ns), "
-                              "min(blocked_ns) FROM task "
-                              "WHERE snapshot = ? AND blocked_ns >= ? AND verdict <> 'leaked' AND state = 'waiting' "
-                              "AND wait_reason <> 'sleep' "
-                              "AND stack > 0 AND create_stack > 0 GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 1000";
-    const struct snapshot *last = three[STUCK_SNAPSHOTS - 1];
-    int64_t least = last->mono_ns - three[0]->mono_ns;
-    if (least < STUCK_NS) least = STUCK_NS;
-    for (struct query *q = store_query(r->store, sql, 2, last->id, least); query_next(q);) {
-        int64_t stack = query_count(q, 0, "task.stack"), create = query_count(q, 1, "task.create_stack"),
-                had[STUCK_SNAPSHOTS];
-        for (int i = 0; i < STUCK_SNAPSHOTS; i++) had[i] = created_at(r, three[i], create);
-        if (had[0] > had[1] || had[1] > had[2] || had[2] < had[0] + 2) continue;
-        struct finding *x = push(f, n);
-        x->rule = "stuck-task";
-        x->confidence = SEEP_LIKELY;
-        x->noun = "task";
-        x->tasks = true;
-        x->snapshot = three[STUCK_SNAPSHOTS - 1];
-        x->stack = recording_stack(r, stack);
-        x->create_stack = recording_stack(r, create);
-        x->wait_reason = arena_strdup(&r->arena, query_text(q, 2, "task.wait_reason"));
-        x->rows = 1;
-        x->objects = x->seen_objects = query_count(q, 3, "task");
-        x->bytes = x->seen_bytes = query_count(q, 4, "task.stack_bytes");
-        x->oldest_ns = query_count(q, 5, "task.blocked_ns");
-        x->evidence = arena_printf(
-            &r->arena, "{\"snapshots\":%d,\"blocked_at_least_s\":%.6g,\"created_before\":%lld,\"created_now\":%lld}",
-            STUCK_SNAPSHOTS, (double)query_count(q, 6, "task.blocked_ns") / 1e9, (long long)had[0], (long long)had[2]);
-        fingerprint(r, x->rule, x->wait_reason, x->stack, x->create_stack, x->id);
     }
 }
 
@@ -121,18 +74,15 @@ void findings_add_trends(struct recording *r, struct snapshot *const *snaps, siz
     for (size_t i = 0; i < nsnaps; i++) {
         size_t at = (size_t)(snaps[i] - r->snapshots), before = 0;
         while (before < at && r->snapshots[at - before - 1].process == snaps[i]->process) before++;
-        if (before + 1 >= STUCK_SNAPSHOTS) {
-            struct snapshot *three[STUCK_SNAPSHOTS];
-            for (size_t k = 0; k < STUCK_SNAPSHOTS; k++) three[k] = &r->snapshots[at - STUCK_SNAPSHOTS + 1 + k];
-            add_stuck(r, three, f, n);
-        }
         struct finding unreturned;
         if (rss_finding(r, snaps[i], &unreturned)) *push(f, n) = unreturned;
-        if (before + 1 < TREND_MIN) continue;
-        struct trends t;
-        trends_load(r, snaps[i]->process, snaps[i], TREND_POINTS, MAX_TASKS, &t);
-        add_growing(r, &t, f, n);
-        trends_free(&t);
+        if (before + 1 >= TREND_MIN) {
+            struct trends t;
+            trends_load(r, snaps[i]->process, snaps[i], TREND_POINTS, MAX_TASKS, &t);
+            add_growing(r, &t, f, n);
+            trends_free(&t);
+        }
+        findings_add_stuck(r, snaps[i], before, f, n);
     }
     findings_sort(*f, *n);
 }

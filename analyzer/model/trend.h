@@ -59,7 +59,15 @@ void trends_free(struct trends *t);
 /* Seconds until `limit` is reached from `now` by slope; negative: never. */
 double trend_until(double now, double slope, double limit);
 
-/* Adds the findings that need several snapshots or the process as a whole: growing-site, stuck-task, unreturned-memory; and sorts. */
+/* The id of a growing-site: by its function, since which of its stacks is the largest changes. */
+void trend_fingerprint(struct recording *r, const char *rule, const struct site *s, bool tasks, char id[9]);
+
+/* stuck.c: stuck-task, spinning-task, and growing-site of tasks by the clock, from `last` and the `before` snapshots of its process
+ * that stand before it. */
+void findings_add_stuck(struct recording *r, struct snapshot *last, size_t before, struct finding **f, size_t *n);
+
+/* Adds the findings that need several snapshots or the process as a whole: growing-site, stuck-task, spinning-task, unreturned-memory; and
+ * sorts. */
 void findings_add_trends(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f,
                          size_t *n);
 
