@@ -173,7 +173,7 @@ _Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason)
 {
     g->wait = (struct sudog){.g = g, .kind = SEEP_OBJ_CHAN};
     g->waits = &g->wait;
-    sched_park(g, POST_NONE, NULL, reason);
+    sched_park(g, POST_NONE, reason);
     __builtin_unreachable();
 }
 
@@ -241,7 +241,7 @@ CO_EXPORT void co_send(co_chan *c, const void *elem)
     }
     waitq_push(&c->senders, s);
     g->waits = s;
-    sched_park(g, POST_UNLOCK, &c->lock, SEEP_WAIT_CHAN_SEND);
+    sched_park(g, (uintptr_t)&c->lock, SEEP_WAIT_CHAN_SEND);
     g->waits = NULL;
     s->slot[0] = s->slot[1] = 0;
     if (unlikely(!s->ok))
@@ -264,7 +264,7 @@ CO_EXPORT bool co_recv(co_chan *c, void *elem)
         clear(elem, size); /* the value of the round before would keep what it points to, for as long as this waits */
     waitq_push(&c->receivers, s);
     g->waits = s;
-    sched_park(g, POST_UNLOCK, &c->lock, SEEP_WAIT_CHAN_RECV);
+    sched_park(g, (uintptr_t)&c->lock, SEEP_WAIT_CHAN_RECV);
     g->waits = NULL;
     if (elem) {
         if (unlikely(!s->ok))

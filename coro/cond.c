@@ -13,7 +13,7 @@ CO_EXPORT void co_cond_wait(co_cond *c, co_mutex *m)
     word_lock(&c->lock);
     waitq_push(WAITQ(c, first), wait_node(g, c, SEEP_OBJ_COND));
     co_mutex_unlock(m);
-    sched_park(g, POST_UNLOCK, &c->lock, SEEP_WAIT_COND);
+    sched_park(g, (uintptr_t)&c->lock, SEEP_WAIT_COND);
     g->waits = NULL;
     co_mutex_lock(m);
 }

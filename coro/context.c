@@ -13,7 +13,7 @@ bool context_fp_full;
 
 extern const char context_entry[];
 
-void *context_make(uintptr_t top, void (*entry)(void *, void *), void *a, void *b)
+void *context_make(uintptr_t top, context_entry_fn *entry, void *a, void *b)
 {
     struct context_frame *f = (struct context_frame *)(top & ~(uintptr_t)15) - 1;
     *f = (struct context_frame){

@@ -31,19 +31,26 @@ struct context_frame {
 };
 _Static_assert(sizeof(struct context_frame) == 64, "context_x86_64.S pushes this frame");
 
+/* What a switch hands to the code that runs after it: where the context that was left is saved, and its post. */
+struct context_left {
+    void **save;
+    uintptr_t post;
+};
+
 /* Saves the caller's context in *save and goes on at the saved context `to`. Returns when something switches back, perhaps on
- * another thread. */
-void context_switch(void **save, void *to);
-void context_switch_full(void **save, void *to);
-void context_switch_bare(void **save, void *to);
+ * another thread, with what that one passed. fresh: a hint that `to` was made by context_make() and never entered. */
+typedef struct context_left context_switch_fn(void **save, void *to, uintptr_t post, bool fresh);
+context_switch_fn context_switch, context_switch_full, context_switch_bare;
 
 extern uint32_t context_mxcsr_base; /* what differs in MXCSR from the x87 word, as of the start */
 extern bool context_fp_full;        /* context_switch_full() is in use */
 void context_fp_init(void);
 bool context_fp_strays(void); /* MXCSR is not the one that belongs to the x87 word */
 
-/* The frame that, switched to, calls entry(a, b) with a fresh stack that ends at top. entry may not return. */
-void *context_make(uintptr_t top, void (*entry)(void *, void *), void *a, void *b);
+/* The frame that, switched to, calls entry(a, b, post, save) on a fresh stack that ends at top; the last two are of the context
+ * that was left. entry may not return. */
+typedef void context_entry_fn(void *a, void *b, uintptr_t post, void **save);
+void *context_make(uintptr_t top, context_entry_fn *entry, void *a, void *b);
 
 /* The current coroutine of this thread; NULL on a thread that is none of the runtime's. Read anew each time: a compiler may keep the
  * address of a thread-local variable over a switch, so C code never names it directly. */

@@ -4,14 +4,14 @@
  *
  * Invariants
  *   1. A descriptor is never moved or given back; `id` tells its lives apart.
- *   2. Dead ones of the default stack class stand on a p's LIFO list (at most P_MAX), the rest on a global list of their class: warm
+ *   2. Dead ones of the default stack class stand on a p's LIFO list (at most FREE_GS), the rest on a global list of their class: warm
  *      ones first. What stayed warm and unused for a second gives its pages back by halves and is cold.
  * Locks: the free lists' one, then the stack arena's. Allocates metadata, never from the heap. */
 #include "coro/runtime.h"
 
 #include <errno.h>
 
-enum { CHUNK = 256, MAX_CHUNKS = 1 << 16, P_MAX = 64, SUDOG_CHUNK = 64, SUDOG_MAX = 512, TRIM_MAX = 1024 };
+enum { CHUNK = 256, MAX_CHUNKS = 1 << 16, SUDOG_CHUNK = 64, SUDOG_MAX = 512, TRIM_MAX = 1024 };
 
 static struct colock lock; /* guards what follows */
 static struct g *chunks[MAX_CHUNKS];
@@ -47,12 +47,36 @@ static void descriptor_publish(void)
     atomic_fetch_add_explicit(&ndescriptors, 1, memory_order_release);
 }
 
-static COLD struct g *g_new_slow(struct p *p, int cls, int *error)
+/* Takes and gives by halves of what a p keeps. */
+static void p_fill(struct p *p)
+{
+    for (int i = 0; i < FREE_GS / 2 && warm[STACK_DEFAULT].n > 1; i++) {
+        struct g *g = list_pop(&warm[STACK_DEFAULT]);
+        g->link = p->free_g;
+        p->free_g = g;
+        p->free_gs++;
+    }
+}
+static void p_drain(struct p *p)
+{
+    for (int i = 0; i < FREE_GS / 2 && p->free_g; i++) {
+        struct g *g = p->free_g;
+        p->free_g = g->link;
+        p->free_gs--;
+        push_front(&warm[STACK_DEFAULT], g);
+    }
+}
+
+COLD struct g *g_new_slow(struct p *p, size_t stack_limit, int *error)
 {
     struct g *g = NULL;
+    int cls = stack_class(stack_limit);
+    if (cls < 0) {
+        *error = -EINVAL;
+        return NULL;
+    }
     colock_acquire(&lock);
-    if (p && cls == STACK_DEFAULT)
-        for (int i = 0; i < P_MAX / 2 && warm[cls].n > 1; i++) push_front(&p->free_g, list_pop(&warm[cls]));
+    if (p && cls == STACK_DEFAULT) p_fill(p);
     g = list_pop(&warm[cls]);
     if (warm[cls].n < low_warm[cls]) low_warm[cls] = warm[cls].n;
     if (!g) g = list_pop(&cold[cls]);
@@ -69,36 +93,13 @@ static COLD struct g *g_new_slow(struct p *p, int cls, int *error)
     return g;
 }
 
-struct g *g_new(size_t stack_limit, int *error)
+COLD void g_free_slow(struct p *p, struct g *g)
 {
-    struct g *self = context_self();
-    struct p *p = self && self->m ? self->m->p : NULL;
-    int cls = STACK_DEFAULT;
-    if (unlikely(stack_limit != 0) && (cls = stack_class(stack_limit)) < 0) {
-        *error = -EINVAL;
-        return NULL;
-    }
-    if (likely(p && p->free_g.head && cls == STACK_DEFAULT)) return list_pop(&p->free_g);
-    return g_new_slow(p, cls, error);
-}
-
-static COLD void free_slow(struct p *p, struct g *g)
-{
+    if (g->cls == STACK_CLASSES) return; /* main's stack is its thread's */
     colock_acquire(&lock);
     push_front(&warm[g->cls], g);
-    if (p && g->cls == STACK_DEFAULT)
-        for (int i = 0; i < P_MAX / 2 && p->free_g.head; i++) push_front(&warm[STACK_DEFAULT], list_pop(&p->free_g));
+    if (g->cls == STACK_DEFAULT) p_drain(p);
     colock_release(&lock);
-}
-
-void g_free(struct p *p, struct g *g)
-{
-    g->name = NULL;
-    if (unlikely(g->cls == STACK_CLASSES)) return; /* main's stack is its thread's */
-    if (likely(p && g->cls == STACK_DEFAULT && p->free_g.n < P_MAX))
-        push_front(&p->free_g, g);
-    else
-        free_slow(p, g);
 }
 
 struct g *g_new_main(uintptr_t lo, uintptr_t hi)

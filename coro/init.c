@@ -12,7 +12,7 @@
  * the fork must not be used in it, as with mutexes of other threads.
  *
  * Locks: init_lock. Not async-signal-safe. */
-#include "coro/runtime.h"
+#include "coro/switch.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -73,12 +73,16 @@ static void fork_child(void)
     if (!g) main_attached = false;
     for (uint32_t i = sched.nprocs; i-- > 0;) {
         struct p *p = &sched.ps[i];
-        atomic_store(&p->runq_head, 0);
-        atomic_store(&p->runq_tail, 0);
+        atomic_store(&p->runq.head, 0);
+        atomic_store(&p->runq.tail, 0);
+        atomic_store(&p->later.head, 0);
+        atomic_store(&p->later.tail, 0);
         atomic_store(&p->runnext, NULL);
+        atomic_store(&p->live, 0);
         timer_fork_child(p);
         if (m && p == m->p) continue;
-        p->free_g = (struct g_list){0};
+        p->free_g = NULL;
+        p->free_gs = 0;
         p->free_sudog = NULL;
         p->free_sudogs = 0;
         atomic_store(&p->m, NULL);
@@ -107,6 +111,7 @@ static COLD void runtime_init(void)
         colock_acquire(&sched.lock);
         for (uint32_t i = sched.nprocs; i-- > 0;) {
             sched.ps[i].id = i;
+            sched.ps[i].shared = sched.nprocs > 1;
             p_idle_put(&sched.ps[i]);
         }
         colock_release(&sched.lock);
@@ -119,9 +124,13 @@ static COLD void runtime_init(void)
     colock_release(&init_lock);
 }
 
-static void entry_loop(void *m, void *unused)
+/* g0's first frame. */
+static void entry_loop(void *mp, void *unused, uintptr_t post, void **left)
 {
-    sched_loop(m, unused);
+    struct m *m = mp;
+    (void)unused;
+    switch_arrive(&m->g0, (struct context_left){left, post});
+    sched_loop(m);
 }
 
 /* The main thread becomes an m, and what it runs a coroutine. */
@@ -196,6 +205,13 @@ bool runtime_foreign_threads(void)
     return all > ours;
 }
 
+uint64_t runtime_live(void)
+{
+    int64_t n = atomic_load(&sched.live);
+    for (uint32_t i = 0; i < sched.nprocs; i++) n += atomic_load_explicit(&sched.ps[i].live, memory_order_relaxed);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
 CO_EXPORT unsigned co_maxprocs(void)
 {
     runtime_self();
@@ -205,5 +221,5 @@ CO_EXPORT unsigned co_maxprocs(void)
 CO_EXPORT uint64_t co_count(void)
 {
     runtime_self();
-    return atomic_load(&sched.live);
+    return runtime_live();
 }

@@ -10,7 +10,7 @@
  *   3. An m never ends.
  * Threads are made by pthread_create: the agent sees them, and they have the signal mask of the coroutine that happened to
  * need one. Locks: sched.lock. */
-#include "coro/runtime.h"
+#include "coro/runq.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -80,7 +80,7 @@ static void *m_main(void *arg)
     m_setup_signals(m);
     m_acquire(m, m->next_p);
     m->next_p = NULL;
-    sched_loop(m, NULL);
+    sched_loop(m);
 }
 
 static pthread_t thread_id; /* nobody joins them */

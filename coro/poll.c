@@ -118,7 +118,7 @@ int poll_wait(int fd, bool write, const char *caller)
     atomic_fetch_add(&poll_waiters, 1);
     if (unlikely(fd >= atomic_load_explicit(&fds, memory_order_relaxed))) atomic_store(&fds, fd + 1);
     if (!atomic_load(&sched.polling)) m_wake_one();
-    sched_park(g, POST_UNLOCK, &e->lock, SEEP_WAIT_IO);
+    sched_park(g, (uintptr_t)&e->lock, SEEP_WAIT_IO);
     return unlikely(limited) && deadline_end(g) ? -ETIMEDOUT : 0;
 }
 

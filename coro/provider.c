@@ -169,7 +169,7 @@ static int timers(void *ctx, seep_timer_fn *fn, void *arg)
 static size_t stack_sys(void *ctx, size_t *inuse)
 {
     (void)ctx;
-    *inuse = (size_t)atomic_load(&sched.live) * os_page_size();
+    *inuse = (size_t)runtime_live() * os_page_size();
     return stack_sys_bytes();
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Run queues. Each p has a ring of 256 that its owner fills at the tail and anybody empties at the head, and one slot before it for
- * the coroutine that was readied last; a global queue takes what does not fit. Model: Go's runtime/proc.go (runqput, runqget, runqgrab).
+ * the coroutine that was readied last; a global queue takes what does not fit. A second ring (later) collects those that yield while
+ * others wait in the global queue, so that they go to its end together. Model: Go's runtime/proc.go (runqput, runqget, runqgrab).
  *
  * Invariants
- *   1. Only the owner of p moves the tail. The head moves by compare-and-swap: by the owner by one, by a thief by half.
+ *   1. Only the owner of p moves a tail. The head moves by compare-and-swap: by the owner by one, by a thief by half.
  *   2. A slot between head and tail holds a runnable coroutine whose context is saved.
- *   3. The slot may go first at most STREAK times in a row while the ring has work: two partners that wake each other do
- *      not starve the rest.
+ *   3. Every 64th time the ring goes before the slot: two partners that wake each other do not starve the rest.
  * Lock-free but for the global queue (sched.lock), a ring that grows with the number of descriptors, so that putting
  * never fails. With one p nobody steals: its queue needs no atomic read-modify-write. */
 #include "coro/runq.h"
@@ -87,115 +87,152 @@ void global_put_list(struct g_list *l)
     colock_release(&sched.lock);
 }
 
-/* What a switch to g will touch: first the descriptor, later, when that is there, the frame. */
-static inline void fetch_g(const struct g *g)
-{
-    __builtin_prefetch(g, 1);
-    __builtin_prefetch((const char *)g + 64, 1);
-}
-
-/* Hides the misses of long queues. Many at a time: a prefetch holds up what follows until its address is translated, and only
- * translations that are asked for together overlap. */
-void runq_look_ahead(struct p *p, uint32_t head, uint32_t tail)
+/* Hides the misses of long queues: of those to come first the descriptor, later, when that is there, the frame. Many at a time: a
+ * prefetch holds up what follows until its address is translated, and only translations that are asked for together overlap. */
+static void look_ahead(const struct ring *r, uint32_t head, uint32_t tail)
 {
     const char *sp[RUNQ_FETCH];
+    if (tail - head < 2 * RUNQ_FETCH) return;
     for (uint32_t i = 0; i < RUNQ_FETCH; i++)
-        sp[i] = atomic_load_explicit(&p->runq[(head + RUNQ_FETCH + i) % RUNQ_SIZE], memory_order_relaxed)->sp;
+        sp[i] = atomic_load_explicit(&r->slots[(head + RUNQ_FETCH + i) % RUNQ_SIZE], memory_order_relaxed)->sp;
     for (uint32_t line = 0; line < FRAME_LINES; line++)
         for (uint32_t i = 0; i < RUNQ_FETCH; i++) __builtin_prefetch(sp[i] + line * 64, 1);
     if (tail - head < 4 * RUNQ_FETCH) return;
     for (uint32_t i = 3 * RUNQ_FETCH; i < 4 * RUNQ_FETCH; i++)
-        fetch_g(atomic_load_explicit(&p->runq[(head + i) % RUNQ_SIZE], memory_order_relaxed));
+        __builtin_prefetch(atomic_load_explicit(&r->slots[(head + i) % RUNQ_SIZE], memory_order_relaxed), 1);
+}
+
+/* Of p->later. */
+void global_put_later(struct p *p)
+{
+    struct ring *r = &p->later;
+    uint32_t had = atomic_load_explicit(&sched.nglobal, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire), n;
+    do {
+        n = atomic_load_explicit(&r->tail, memory_order_relaxed) - head;
+        for (uint32_t i = 0; i < n; i++)
+            *global_at(had + i) = atomic_load_explicit(&r->slots[(head + i) % RUNQ_SIZE], memory_order_relaxed);
+    } while (!atomic_compare_exchange_strong(&r->head, &head, head + n));
+    atomic_store(&sched.nglobal, had + n);
 }
 
 /* With sched.lock held. batch: takes a fair share into p's ring too. */
 struct g *global_get(struct p *p, bool batch)
 {
     uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed), want = 0;
+    if (batch) p->deep = n > RUNQ_SIZE;
     if (!n) return NULL;
     struct g *first = *global_at(0);
     if (batch) {
         want = --n / sched.nprocs;
         n++;
         if (want > RUNQ_SIZE / 2 - 1) want = RUNQ_SIZE / 2 - 1;
-        uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
-        uint32_t room = RUNQ_SIZE - (tail - atomic_load_explicit(&p->runq_head, memory_order_acquire));
+        struct ring *r = &p->runq;
+        uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+        uint32_t room = RUNQ_SIZE - (tail - atomic_load_explicit(&r->head, memory_order_acquire));
         if (want > room) want = room;
         for (uint32_t i = 0; i < want; i++)
-            atomic_store_explicit(&p->runq[(tail + i) % RUNQ_SIZE], *global_at(i + 1), memory_order_relaxed);
-        atomic_store_explicit(&p->runq_tail, tail + want, memory_order_release);
+            atomic_store_explicit(&r->slots[(tail + i) % RUNQ_SIZE], *global_at(i + 1), memory_order_relaxed);
+        atomic_store_explicit(&r->tail, tail + want, memory_order_release);
     }
     sched.global_head += want + 1;
     n -= want + 1;
     atomic_store_explicit(&sched.nglobal, n, memory_order_release);
-    /* The ring looks ahead within itself: here the beginning of the next batch. */
-    for (uint32_t i = 0; want > RUNQ_FETCH && i < 3 * RUNQ_FETCH && i < n; i++) fetch_g(*global_at(i));
-    if (want > RUNQ_FETCH)
-        for (uint32_t i = 0; i < RUNQ_FETCH; i++)
-            __builtin_prefetch(
-                atomic_load_explicit(
-                    &p->runq[(atomic_load_explicit(&p->runq_head, memory_order_relaxed) + i) % RUNQ_SIZE],
-                    memory_order_relaxed)
-                    ->sp);
+    if (want <= RUNQ_FETCH || !p->deep) return first;
+    /* The ring looks ahead within itself: here the beginning of the next batch, whose descriptors were fetched at that of this one. */
+    uint32_t head = atomic_load_explicit(&p->runq.head, memory_order_relaxed);
+    for (uint32_t i = 0; i < RUNQ_FETCH; i++)
+        __builtin_prefetch(atomic_load_explicit(&p->runq.slots[(head + i) % RUNQ_SIZE], memory_order_relaxed)->sp, 1);
+    for (uint32_t i = 0; i < 3 * RUNQ_FETCH && i < n; i++) __builtin_prefetch(*global_at(i), 1);
     return first;
 }
 
 /* ---- a p's ring */
 
-/* The ring is full: half of it and g go to the global queue. False: thieves were quicker, try again. */
-COLD bool runq_spill(struct p *p, struct g *g, uint32_t head)
+/* The ring is full: half of it and g go to the global queue, unless thieves are quicker. */
+COLD void runq_overflow(struct ring *r, struct g *g)
 {
-    struct g *batch[RUNQ_SIZE / 2 + 1];
-    for (uint32_t i = 0; i < RUNQ_SIZE / 2; i++)
-        batch[i] = atomic_load_explicit(&p->runq[(head + i) % RUNQ_SIZE], memory_order_relaxed);
-    batch[RUNQ_SIZE / 2] = g;
-    if (!atomic_compare_exchange_strong(&p->runq_head, &head, head + RUNQ_SIZE / 2)) return false;
-    global_put_batch(batch, RUNQ_SIZE / 2 + 1);
-    return true;
+    for (;;) {
+        struct g *batch[RUNQ_SIZE / 2 + 1];
+        uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+        if (atomic_load_explicit(&r->tail, memory_order_relaxed) - head < RUNQ_SIZE) {
+            ring_put(r, g);
+            return;
+        }
+        for (uint32_t i = 0; i < RUNQ_SIZE / 2; i++)
+            batch[i] = atomic_load_explicit(&r->slots[(head + i) % RUNQ_SIZE], memory_order_relaxed);
+        batch[RUNQ_SIZE / 2] = g;
+        if (!atomic_compare_exchange_strong(&r->head, &head, head + RUNQ_SIZE / 2)) continue;
+        global_put_batch(batch, RUNQ_SIZE / 2 + 1);
+        return;
+    }
 }
 
-void runq_put_next(struct p *p, struct g *g)
+struct g *runq_take_shared(struct p *p)
 {
-    struct g *old;
-    if (sched.nprocs == 1) { /* nobody steals, and no idle p has to hear of it */
-        old = atomic_load_explicit(&p->runnext, memory_order_relaxed);
-        atomic_store_explicit(&p->runnext, g, memory_order_release);
-    } else {
-        old = atomic_exchange(&p->runnext, g); /* also the fence that m_wake_one() relies on */
+    return atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
+}
+
+struct g *ring_get_slow(struct p *p, struct ring *r)
+{
+    uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+    for (;;) {
+        uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+        if (head == tail) return NULL;
+        struct g *g = atomic_load_explicit(&r->slots[head % RUNQ_SIZE], memory_order_relaxed);
+        if (p->deep && head % RUNQ_FETCH == 0) look_ahead(r, head, tail);
+        if (!p->shared) {
+            atomic_store_explicit(&r->head, head + 1, memory_order_release);
+            return g;
+        }
+        if (atomic_compare_exchange_weak_explicit(&r->head, &head, head + 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            return g;
     }
-    if (old) runq_put(p, old);
+}
+
+static bool ring_is_empty(struct ring *r)
+{
+    return atomic_load(&r->head) == atomic_load(&r->tail);
 }
 
 bool runq_empty(struct p *p)
 {
-    return atomic_load(&p->runq_head) == atomic_load(&p->runq_tail) && atomic_load(&p->runnext) == NULL;
+    return ring_is_empty(&p->runq) && ring_is_empty(&p->later) && atomic_load(&p->runnext) == NULL;
+}
+
+/* Half of what is in `from`: one is returned, the rest goes to p's ring, which is empty. */
+static struct g *steal_half(struct p *p, struct ring *from)
+{
+    for (;;) {
+        uint32_t head = atomic_load_explicit(&from->head, memory_order_acquire);
+        uint32_t tail = atomic_load_explicit(&from->tail, memory_order_acquire);
+        uint32_t n = tail - head;
+        n -= n / 2;
+        if (n == 0) return NULL;
+        if (n > RUNQ_SIZE / 2) continue; /* head and tail were not of one moment */
+        uint32_t mine = atomic_load_explicit(&p->runq.tail, memory_order_relaxed);
+        struct g *last = NULL;
+        for (uint32_t i = 0; i < n; i++) {
+            last = atomic_load_explicit(&from->slots[(head + i) % RUNQ_SIZE], memory_order_relaxed);
+            if (i + 1 < n) atomic_store_explicit(&p->runq.slots[(mine + i) % RUNQ_SIZE], last, memory_order_relaxed);
+        }
+        if (!atomic_compare_exchange_strong(&from->head, &head, head + n)) continue;
+        atomic_store_explicit(&p->runq.tail, mine + n - 1, memory_order_release);
+        return last;
+    }
 }
 
 struct g *runq_steal(struct p *p, struct p *from, bool take_next)
 {
     for (;;) {
-        uint32_t head = atomic_load_explicit(&from->runq_head, memory_order_acquire);
-        uint32_t tail = atomic_load_explicit(&from->runq_tail, memory_order_acquire);
-        uint32_t n = tail - head;
-        n -= n / 2;
-        if (n == 0) {
-            struct g *next = atomic_load_explicit(&from->runnext, memory_order_relaxed);
-            if (!take_next || !next) return NULL;
-            /* Its waker is likely to park at once and run it: leave it a moment, or two partners would move apart. */
-            if (atomic_load_explicit(&from->status, memory_order_relaxed) == P_RUNNING)
-                for (int i = 0; i < STEAL_NEXT_RELAX; i++) cpu_relax();
-            if (!atomic_compare_exchange_strong(&from->runnext, &next, NULL)) continue;
-            return next;
-        }
-        if (n > RUNQ_SIZE / 2) continue; /* head and tail were not of one moment */
-        uint32_t mine = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
-        struct g *last = NULL;
-        for (uint32_t i = 0; i < n; i++) {
-            last = atomic_load_explicit(&from->runq[(head + i) % RUNQ_SIZE], memory_order_relaxed);
-            if (i + 1 < n) atomic_store_explicit(&p->runq[(mine + i) % RUNQ_SIZE], last, memory_order_relaxed);
-        }
-        if (!atomic_compare_exchange_strong(&from->runq_head, &head, head + n)) continue;
-        atomic_store_explicit(&p->runq_tail, mine + n - 1, memory_order_release);
-        return last;
+        struct g *g = steal_half(p, &from->runq);
+        if (g || (g = steal_half(p, &from->later)) != NULL) return g;
+        struct g *next = atomic_load_explicit(&from->runnext, memory_order_relaxed);
+        if (!take_next || !next) return NULL;
+        /* Its waker is likely to park at once and run it: leave it a moment, or two partners would move apart. */
+        if (atomic_load_explicit(&from->status, memory_order_relaxed) == P_RUNNING)
+            for (int i = 0; i < STEAL_NEXT_RELAX; i++) cpu_relax();
+        if (atomic_compare_exchange_strong(&from->runnext, &next, NULL)) return next;
     }
 }

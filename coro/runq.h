@@ -6,69 +6,70 @@
 
 #include "coro/runtime.h"
 
-enum { RUNQ_STREAK = 64, RUNQ_FETCH = 8 }; /* fetched ahead at a time */
+enum { FAIR_TICKS = 64, RUNQ_FETCH = 8 }; /* fetched ahead at a time */
 
-bool runq_spill(struct p *p, struct g *g, uint32_t head);
-void runq_look_ahead(struct p *p, uint32_t head, uint32_t tail);
+void runq_overflow(struct ring *r, struct g *g); /* puts it, where ring_put() finds no room */
+struct g *runq_take_shared(struct p *p);         /* runnext, which a thief may take first */
+struct g *ring_get_slow(struct p *p, struct ring *r);
 
-/* At the tail; half goes to the global queue when it is full. */
-static inline void runq_put(struct p *p, struct g *g)
+/* At the tail of r, one of the caller's p; much of it goes to the global queue when it is full. */
+static inline __attribute__((always_inline)) void ring_put(struct ring *r, struct g *g)
 {
-    for (;;) {
-        uint32_t head = atomic_load_explicit(&p->runq_head, memory_order_acquire);
-        uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
-        if (likely(tail - head < RUNQ_SIZE)) {
-            atomic_store_explicit(&p->runq[tail % RUNQ_SIZE], g, memory_order_relaxed);
-            atomic_store_explicit(&p->runq_tail, tail + 1, memory_order_release);
-            return;
-        }
-        if (runq_spill(p, g, head)) return;
+    uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+    uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+    if (unlikely(tail - head >= RUNQ_SIZE)) {
+        runq_overflow(r, g);
+        return;
     }
+    atomic_store_explicit(&r->slots[tail % RUNQ_SIZE], g, memory_order_relaxed);
+    atomic_store_explicit(&r->tail, tail + 1, memory_order_release);
+}
+static inline __attribute__((always_inline)) void runq_put(struct p *p, struct g *g)
+{
+    ring_put(&p->runq, g);
 }
 
-static inline struct g *runq_take_next(struct p *p)
+static inline __attribute__((always_inline)) struct g *ring_get(struct p *p, struct ring *r)
 {
-    if (sched.nprocs > 1) return atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
-    struct g *g = atomic_load_explicit(&p->runnext, memory_order_relaxed);
-    atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+    if (head == atomic_load_explicit(&r->tail, memory_order_relaxed)) return NULL;
+    if (unlikely(p->shared | p->deep)) return ring_get_slow(p, r);
+    struct g *g = atomic_load_explicit(&r->slots[head % RUNQ_SIZE], memory_order_relaxed);
+    atomic_store_explicit(&r->head, head + 1, memory_order_release);
     return g;
 }
 
-static inline struct g *runq_ring_get(struct p *p)
+static inline __attribute__((always_inline)) struct g *runq_get(struct p *p)
 {
-    uint32_t head = atomic_load_explicit(&p->runq_head, memory_order_acquire);
-    for (;;) {
-        uint32_t tail = atomic_load_explicit(&p->runq_tail, memory_order_relaxed);
-        if (head == tail) return NULL;
-        struct g *g = atomic_load_explicit(&p->runq[head % RUNQ_SIZE], memory_order_relaxed);
-        if (head % RUNQ_FETCH == 0 && tail - head > 2 * RUNQ_FETCH &&
-            atomic_load_explicit(&sched.nglobal, memory_order_relaxed) > RUNQ_SIZE)
-            runq_look_ahead(p, head, tail);
-        if (sched.nprocs == 1) {
-            atomic_store_explicit(&p->runq_head, head + 1, memory_order_release);
-            return g;
-        }
-        if (atomic_compare_exchange_weak_explicit(&p->runq_head, &head, head + 1, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return g;
+    struct g *g = atomic_load_explicit(&p->runnext, memory_order_relaxed);
+    if (g) {
+        if (unlikely(p->shared))
+            g = runq_take_shared(p);
+        else
+            atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
+        if (likely(g != NULL)) return g;
     }
+    return ring_get(p, &p->runq);
 }
 
-static inline struct g *runq_get(struct p *p)
+/* Now and then the ring goes first, so that two partners that wake each other do not starve the rest. */
+static inline struct g *runq_get_fair(struct p *p)
 {
-    if (atomic_load_explicit(&p->runnext, memory_order_relaxed)) {
-        if (likely(++p->runnext_streak < RUNQ_STREAK)) {
-            struct g *g = runq_take_next(p);
-            if (g) return g;
-        } else {
-            p->runnext_streak = 0;
-            struct g *g = runq_ring_get(p);
-            if (g) return g;
-            return runq_take_next(p);
-        }
+    struct g *g = ring_get(p, &p->runq);
+    return g ? g : runq_get(p);
+}
+
+/* Before all others; the one that had this place goes to the ring. */
+static inline __attribute__((always_inline)) void runq_put_next(struct p *p, struct g *g)
+{
+    struct g *old;
+    if (unlikely(p->shared)) {
+        old = atomic_exchange(&p->runnext, g); /* also the fence that m_wake_one() relies on */
+    } else {                                   /* nobody steals, and no idle p has to hear of it */
+        old = atomic_load_explicit(&p->runnext, memory_order_relaxed);
+        atomic_store_explicit(&p->runnext, g, memory_order_release);
     }
-    p->runnext_streak = 0;
-    return runq_ring_get(p);
+    if (old) runq_put(p, old);
 }
 
 #endif

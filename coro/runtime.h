@@ -12,6 +12,7 @@
 /* ---- init.c */
 struct g *runtime_enter(void); /* first call on a thread: makes main() a coroutine; NULL on foreign threads */
 struct g *runtime_need_g(const char *caller); /* the current coroutine, or a fatal report */
+uint64_t runtime_live(void);                  /* coroutines alive, main included */
 bool runtime_foreign_threads(void);           /* threads that are not the runtime's and could wake a coroutine */
 
 /* The current coroutine; the runtime is started when need be. NULL: a thread that isn't the runtime's. */
@@ -29,8 +30,8 @@ static inline struct g *runtime_parker(const char *caller)
 }
 
 /* ---- g.c: descriptors. */
-struct g *g_new(size_t stack_limit, int *error); /* dead, with a stack */
-void g_free(struct p *p, struct g *g);           /* by the code that runs after it */
+struct g *g_new_slow(struct p *p, size_t stack_limit, int *error); /* dead, with a stack */
+void g_free_slow(struct p *p, struct g *g);
 struct g *g_new_main(uintptr_t lo, uintptr_t hi);
 uint64_t g_next_id(struct p *p);
 int g_each(int (*fn)(void *arg, struct g *g), void *arg); /* every descriptor ever made, dead ones too */
@@ -53,13 +54,13 @@ void stack_check(struct g *g);
 void stack_fork_child(void);
 
 /* ---- runq.c */
-void runq_put_next(struct p *p, struct g *g);
 struct g *runq_steal(struct p *p, struct p *from, bool take_next);
 bool runq_empty(struct p *p);
+void global_put_later(struct p *p); /* with sched.lock held, as global_get */
 void global_put(struct g *g);
 void global_put_list(struct g_list *l);
-bool global_reserve(uint32_t n);               /* room for n coroutines in all */
-struct g *global_get(struct p *p, bool batch); /* with sched.lock held */
+bool global_reserve(uint32_t n); /* room for n coroutines in all */
+struct g *global_get(struct p *p, bool batch);
 void list_push(struct g_list *l, struct g *g);
 struct g *list_pop(struct g_list *l);
 
@@ -67,14 +68,14 @@ struct g *list_pop(struct g_list *l);
 int spawn_from(uint32_t create_stack, void (*fn)(void *), void *arg); /* with the creation stack of another place */
 
 /* ---- sched.c */
-void sched_arrive(void); /* first thing on a stack after a switch */
 void sched_init(void);
 void sched_to_g0(struct m *m, struct g *g, enum post post);
-void sched_park(struct g *g, enum post post, void *post_arg, enum seep_wait_reason reason);
-void sched_ready(struct g *g); /* it runs soon, after the running one */
+void sched_park(struct g *g, uintptr_t post,
+                enum seep_wait_reason reason); /* post: enum post, or a lock word's address */
+void sched_ready(struct g *g);                 /* it runs soon, after the running one */
 void sched_yield_to_others(struct g *g);
 _Noreturn void sched_exit(struct g *g);
-_Noreturn void sched_loop(void *m, void *unused); /* g0's life */
+_Noreturn void sched_loop(struct m *m); /* g0's life */
 
 /* ---- m.c: threads. */
 void m_wake_one(void); /* there may be work for an idle p */

@@ -51,7 +51,7 @@ CO_EXPORT void co_rwmutex_lock(co_rwmutex *m)
     }
     m->waiting++;
     waitq_push(WAITQ(m, first_writer), wait_node(g, m, SEEP_OBJ_RWMUTEX));
-    sched_park(g, POST_UNLOCK, &m->lock, SEEP_WAIT_RWMUTEX_W);
+    sched_park(g, (uintptr_t)&m->lock, SEEP_WAIT_RWMUTEX_W);
     g->waits = NULL;
 }
 
@@ -96,7 +96,7 @@ CO_EXPORT void co_rwmutex_rlock(co_rwmutex *m)
         return;
     }
     waitq_push(WAITQ(m, first_reader), wait_node(g, m, SEEP_OBJ_RWMUTEX));
-    sched_park(g, POST_UNLOCK, &m->lock, SEEP_WAIT_RWMUTEX_R);
+    sched_park(g, (uintptr_t)&m->lock, SEEP_WAIT_RWMUTEX_R);
     g->waits = NULL;
 }
 

@@ -178,12 +178,12 @@ static long do_select(struct g *g, struct co_case *cases, size_t n, bool block, 
     if (o->n == 0) { /* nil channels only */
         g->wait = (struct sudog){.g = g, .kind = SEEP_OBJ_CHAN};
         g->waits = n ? &g->wait : NULL;
-        sched_park(g, POST_NONE, NULL, n ? SEEP_WAIT_SELECT : SEEP_WAIT_SELECT_EMPTY);
+        sched_park(g, POST_NONE, n ? SEEP_WAIT_SELECT : SEEP_WAIT_SELECT_EMPTY);
         __builtin_unreachable();
     }
     atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
     enqueue(g, cases, o);
-    sched_park(g, POST_UNLOCK_ALL, g->waits, SEEP_WAIT_SELECT);
+    sched_park(g, POST_UNLOCK_ALL, SEEP_WAIT_SELECT);
 
     lock_all(cases, o);
     uint32_t index = dequeue(g, cases);

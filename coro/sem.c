@@ -27,7 +27,7 @@ CO_EXPORT void co_sem_acquire(co_sem *s, uint64_t n)
     struct sudog *w = wait_node(g, s, SEEP_OBJ_SEMAPHORE);
     w->slot[0] = n;
     waitq_push(WAITQ(s, first), w);
-    sched_park(g, POST_UNLOCK, &s->lock, SEEP_WAIT_SEMAPHORE);
+    sched_park(g, (uintptr_t)&s->lock, SEEP_WAIT_SEMAPHORE);
     g->waits = NULL;
 }
 

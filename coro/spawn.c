@@ -4,20 +4,19 @@
  * the first frame, and puts it next in the queue; the end gives it back.
  *
  * Invariant: the argument of a coroutine that has not started stands in its first frame, in the live part of its stack. */
-#include "coro/runtime.h"
-
 #include "coro/defer.h"
 #include "coro/include/coro.h"
+#include "coro/switch.h"
 
 _Static_assert(sizeof(co_fn *) == sizeof(void *), "passed in a register of the first frame");
 
-static void coroutine_main(void *fn, void *arg)
+static void coroutine_main(void *fn, void *arg, uintptr_t post, void **left)
 {
-    sched_arrive();
-    ((co_fn *)(uintptr_t)fn)(arg);
     struct g *g = context_self();
+    switch_arrive(g, (struct context_left){left, post});
+    ((co_fn *)(uintptr_t)fn)(arg);
     if (unlikely(g->unwinding != NULL)) defer_finish(g);
-    sched_exit(context_self());
+    sched_exit(g);
 }
 
 /* create_stack 0: the caller's, found from its return address and frame. */
@@ -25,23 +24,35 @@ static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, ui
                         uintptr_t cfa)
 {
     struct g *self = runtime_self();
-    sysmon_start();
-    int err = 0;
-    struct g *g = g_new(limit, &err);
-    if (unlikely(!g)) return err;
     struct m *m = self ? self->m : NULL;
     struct p *p = m ? m->p : NULL;
-    g->id = g_next_id(p);
+    if (unlikely(!atomic_load_explicit(&sched.sysmon_started, memory_order_relaxed))) sysmon_start();
+    struct g *g;
+    if (likely(p && limit == 0 && p->free_g)) {
+        g = p->free_g;
+        p->free_g = g->link;
+        p->free_gs--;
+    } else {
+        int err = 0;
+        g = g_new_slow(p, limit, &err);
+        if (!g) return err;
+    }
     g->name = name;
-    g->schedules = g->cpu_ns = 0;
-    g->blocked_ns = 0;
+    g->schedules = g->cpu_ns = g->blocked_ns = 0;
     g->reason = SEEP_WAIT_NONE;
     g->waits = NULL;
     g->create_stack = create_stack ? create_stack : site_here(m, ra, cfa);
     if (unlikely(stack_canaries)) stack_check(g);
     g->sp = context_make(g->stack_hi, coroutine_main, (void *)(uintptr_t)fn, arg);
-    atomic_fetch_add_explicit(&sched.live, 1, memory_order_relaxed);
-    sched_ready(g);
+    if (likely(p)) {
+        g->id = g_next_id(p);
+        atomic_store_explicit(&p->live, atomic_load_explicit(&p->live, memory_order_relaxed) + 1, memory_order_relaxed);
+        ready_next(self, g);
+    } else {
+        g->id = g_next_id(NULL);
+        atomic_fetch_add_explicit(&sched.live, 1, memory_order_relaxed);
+        sched_ready(g);
+    }
     return 0;
 }
 

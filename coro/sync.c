@@ -57,7 +57,7 @@ CO_EXPORT void co_wg_wait(co_waitgroup *wg)
     }
     wg->waiters++;
     waitq_push(WAITQ(wg, first), wait_node(g, wg, SEEP_OBJ_WAITGROUP));
-    sched_park(g, POST_UNLOCK, &wg->lock, SEEP_WAIT_WAITGROUP);
+    sched_park(g, (uintptr_t)&wg->lock, SEEP_WAIT_WAITGROUP);
     g->waits = NULL;
     if (unlikely(__atomic_load_n(&wg->count, __ATOMIC_RELAXED) != 0))
         runtime_panic("waitgroup %p is reused before a previous co_wg_wait has returned", (void *)wg);
@@ -102,7 +102,7 @@ static COLD void lock_slow(co_mutex *m)
             q->first = s;
         }
         s->slot[0] = since;
-        sched_park(g, POST_UNLOCK, &m->lock, SEEP_WAIT_MUTEX);
+        sched_park(g, (uintptr_t)&m->lock, SEEP_WAIT_MUTEX);
         g->waits = NULL;
         if (s->ok) return; /* handed over */
     }

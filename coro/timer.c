@@ -196,5 +196,5 @@ CO_EXPORT void co_sleep_ns(uint64_t ns)
     colock_acquire(&p->timers.lock);
     insert(p, &g->timer, when, wake_sleeper);
     p_wake_for_timer(when);
-    sched_park(g, POST_UNLOCK, &p->timers.lock, SEEP_WAIT_SLEEP);
+    sched_park(g, (uintptr_t)&p->timers.lock, SEEP_WAIT_SLEEP);
 }

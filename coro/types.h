@@ -11,7 +11,7 @@
  * Invariants
  *   1. A g is in exactly one place: running on an m, in one run queue, waiting (in wait queues or a timer heap), or on a free list.
  *   2. No g can be found by another m before its registers are saved: it is published, or the lock that hides it is
- *      released, by the code that runs after the switch (sched_arrive()).
+ *      released, by the code that runs after the switch (switch_arrive()).
  *   3. The current m and p are never kept in a variable over a switch: read them again from context_self().
  *   4. Nothing of the runtime points into a coroutine's stack but sudog.elem of elements larger than a slot.
  *
@@ -34,7 +34,11 @@
 #define COLD        __attribute__((noinline, cold))
 #define CO_EXPORT   __attribute__((visibility("default")))
 
-enum { G_LOCKED = 1 }; /* g.flags: runs on g.m only, which runs nothing else (lock_thread.c) */
+/* g.flags. Every switch to or from a coroutine goes through g0 while one of G_ASIDE is set. */
+enum {
+    G_LOCKED = 1, /* runs on g.m only, which runs nothing else (lock_thread.c) */
+    G_ASIDE = G_LOCKED
+};
 
 enum g_status {
     G_DEAD, /* on a free list, or never used */
@@ -111,7 +115,11 @@ struct g_list {
     uint32_t n;
 };
 
-enum { RUNQ_SIZE = 256 };
+enum { RUNQ_SIZE = 256, FREE_GS = 64 };
+struct ring {
+    _Atomic uint32_t head, tail;
+    struct g *_Atomic slots[RUNQ_SIZE];
+};
 
 enum p_status { P_IDLE, P_RUNNING, P_SYSCALL };
 
@@ -123,21 +131,24 @@ struct timer_heap {
 };
 
 struct p {
-    _Atomic uint32_t runq_head, runq_tail;
+    _Atomic uint32_t tick;     /* coroutines switched to */
+    bool shared;               /* it is not the only one: others steal */
+    bool deep;                 /* the global queue is long: look ahead */
     struct g *_Atomic runnext; /* readied by the running one: goes next */
-    uint32_t runnext_streak;
-    _Atomic uint32_t tick;         /* coroutines switched to */
+    _Atomic int64_t live;      /* coroutines begun less those ended here; sched.live has the rest */
+    struct g *free_g;          /* dead, with a stack of the default class; LIFO */
+    uint32_t free_gs;
+    uint32_t free_sudogs;
+    struct sudog *free_sudog;
+    uint64_t next_id, end_id;
+    struct ring runq;
+    struct ring later; /* those that yielded while others waited in the global queue: they go there together */
+
     _Atomic uint32_t syscall_tick; /* blocking calls begun */
     _Atomic uint32_t status;
     uint32_t id;
     struct m *_Atomic m;
     struct p *link; /* idle list */
-    struct g *_Atomic runq[RUNQ_SIZE];
-
-    struct g_list free_g; /* dead, with a stack of the default class; LIFO */
-    struct sudog *free_sudog;
-    uint32_t free_sudogs;
-    uint64_t next_id, end_id;
     struct timer_heap timers;
 
     /* sysmon's */
@@ -145,8 +156,8 @@ struct p {
     uint64_t seen_ns, spin_ns;
 } __attribute__((aligned(64)));
 
-/* What the code after a switch does for the coroutine that was left. */
-enum post { POST_NONE, POST_UNLOCK, POST_YIELD, POST_EXIT, POST_UNLOCK_ALL, POST_BLOCKING };
+/* What the code after a switch does for the coroutine that was left: one of these, or the address of a lock word to release. */
+enum post { POST_NONE, POST_YIELD, POST_EXIT, POST_UNLOCK_ALL, POST_BLOCKING, POST_UNLOCK };
 
 struct site; /* site.c */
 
@@ -155,9 +166,7 @@ struct m {
     struct g *_Atomic curg; /* the coroutine it runs; NULL: scheduling */
     struct p *p, *next_p, *old_p;
     struct g *_Atomic prev; /* left by the switch under way */
-    enum post post;
-    void *post_arg;
-    uint32_t park; /* futex: 1 when woken */
+    uint32_t park;          /* futex: 1 when woken */
     bool spinning;
     uint32_t rng;
     struct m *idle_link, *all_link;
@@ -176,17 +185,21 @@ struct sched {
     struct p *idle_p;
     uint32_t sysmon_word; /* futex: 1 while sysmon sleeps because all is idle */
 
-    _Atomic uint32_t nidle_p, nspinning, nglobal;
+    _Alignas(64) _Atomic uint32_t nidle_p;
+    _Atomic uint32_t nspinning, nglobal;
     _Atomic uint32_t polling;       /* an m waits in the poller */
     _Atomic uint64_t poll_until_ns; /* when it will wake by itself */
-    _Atomic uint64_t coarse_ns;     /* CLOCK_MONOTONIC as of the last tick or wake-up: at most about 10 ms old */
     _Atomic uint64_t next_id;
-    _Atomic uint64_t live; /* coroutines not dead */
+    _Atomic int64_t live; /* coroutines not dead, but for what each p counts */
     struct m *_Atomic all_m;
+
+    _Alignas(
+        64) _Atomic uint64_t coarse_ns; /* CLOCK_MONOTONIC as of the last tick or wake-up: at most about 10 ms old */
     uint32_t nprocs;
     _Atomic bool ready, sysmon_started;
+    context_switch_fn *form; /* of the switch: context.h */
     struct p *ps;
 };
-extern struct sched sched;
+extern struct sched sched __attribute__((visibility("hidden")));
 
 #endif

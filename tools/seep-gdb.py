@@ -123,13 +123,13 @@ def frames(g, limit):
     return out
 
 
-OWN = ("sched_park", "switch_to", "context_switch", "chan_park_nil", "lock_slow", "do_select", "select_any")
+OWN = ("chan_park_nil", "lock_slow", "do_select", "select_any")
 
 
 def where(g):
     """The first frame that is not the runtime's."""
     for name, place in frames(g, 12):
-        if not name.startswith(("co_", "context_", "sched_")) and name not in OWN:
+        if not name.startswith(("co_", "context_", "sched_", "switch_")) and name not in OWN:
             return "%s (%s)" % (name, place)
     return ""
 

@@ -15,16 +15,16 @@ static char stack[65536] __attribute__((aligned(64)));
 /* Both sides run these: one call site, as in the scheduler. */
 static __attribute__((noinline)) void fenv_loop(void **save, void **to, long n)
 {
-    while (n--) context_switch(save, *to);
+    while (n--) context_switch(save, *to, 0, false);
 }
 static __attribute__((noinline)) void bare_loop(void **save, void **to, long n)
 {
-    while (n--) context_switch_bare(save, *to);
+    while (n--) context_switch_bare(save, *to, 0, false);
 }
 
-static void other(void *fp, void *unused)
+static void other(void *fp, void *unused, uintptr_t post, void **left)
 {
-    (void)unused;
+    (void)unused, (void)post, (void)left;
     (fp ? fenv_loop : bare_loop)(&there, &here, -1);
 }
 
