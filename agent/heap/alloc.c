@@ -44,28 +44,11 @@ static void *out_of_memory(void)
 }
 
 /* ---- Allocation */
-/* The counter fell below 0: either the gap is over, or another part of a long one begins. */
-void *alloc_sampled(struct mcache *mc, void *p, size_t requested)
+/* A slot of the class from mc. In a critical section. */
+static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
 {
-    int saved = errno;
-    agent_enter();
-    if (mc->sample_rest > 0 && mc->sample_rest + (mc->sample >> COUNT_BITS) >= 0) {
-        mcache_arm(mc, mc->sample_rest + (mc->sample >> COUNT_BITS));
-    } else {
-        mcache_arm(mc, INT64_MAX); /* replaced by the profiler, unless it can't */
-        struct mspan *s = span_of((uintptr_t)p);
-        prof_alloc(s, span_index(s, (uintptr_t)p), requested);
-    }
-    agent_leave();
-    errno = saved;
-    return p;
-}
-
-/* A slot of the class from the caller's cache; sampled and cleared as asked. In a critical section. */
-static void *class_alloc(struct mcache *mc, unsigned sc, size_t requested, unsigned flags)
-{
-    bool fresh = false, zero = (flags & HEAP_ZERO) != 0;
-    struct slot *p = sc & 1 || mc->bin[sc >> 1].n == 0 ? NULL : bin_pop(&mc->bin[sc >> 1]);
+    bool fresh = false;
+    struct slot *p = fine_class(sc) && mc->bin[sc >> 1].n != 0 ? bin_pop(&mc->bin[sc >> 1]) : NULL;
     if (!p) {
         struct mspan *s = mc->alloc[sc];
         p = span_pop(s, &fresh);
@@ -76,10 +59,52 @@ static void *class_alloc(struct mcache *mc, unsigned sc, size_t requested, unsig
         }
         zero &= !fresh || s->needzero;
     }
-    size_t size = class_to_size[sc >> 1];
-    mc->sample -= (int64_t)class_cost(size);
-    if (UNLIKELY(mc->sample < 0)) alloc_sampled(mc, p, requested);
-    if (zero) memset(p, 0, size);
+    if (zero) memset(p, 0, class_to_size[size_class_of(sc)]);
+    return p;
+}
+
+/* A slot for an object that will be recorded: of a span that holds no others. */
+static void *sampled_slot(struct mcache *mc, unsigned sc, bool zero)
+{
+    if (prof_rate() <= PROF_OFTEN_RATE || agent_tls.heap_exited) return slot_take(mc, PLAIN_CLASSES + sc, zero);
+    struct mcache *shared = mcache_shared();
+    if (!shared) return NULL;
+    void *p = slot_take(shared, PLAIN_CLASSES + sc, zero);
+    mcache_shared_end();
+    return p;
+}
+
+/* The counter fell below 0: either the gap is over, or another part of a long one begins. */
+static __attribute__((noinline)) void *sampled_alloc(struct mcache *mc, unsigned sc, size_t requested, bool zero)
+{
+    int saved = errno;
+    int64_t rest = mc->sample_rest + (mc->sample >> COUNT_BITS);
+    void *p = NULL;
+    if (mc->sample_rest > 0 && rest >= 0) {
+        mcache_arm(mc, rest);
+        p = slot_take(mc, sc, zero);
+    } else {
+        mcache_arm(mc, INT64_MAX); /* replaced by the profiler, unless it can't */
+        if (prof_due() && (p = sampled_slot(mc, sc, zero)) != NULL) {
+            struct mspan *s = span_of((uintptr_t)p);
+            prof_record(s, span_index(s, (uintptr_t)p), requested);
+        } else if ((p = slot_take(mc, sc, zero)) != NULL) {
+            prof_unrecorded(p);
+        }
+    }
+    errno = saved;
+    return p;
+}
+
+/* A slot of the class, counted, and sampled and cleared as asked. In a critical section. */
+static void *class_alloc(struct mcache *mc, unsigned sc, size_t requested, unsigned flags)
+{
+    bool zero = (flags & HEAP_ZERO) != 0;
+    int64_t cost = (int64_t)class_cost(class_to_size[sc >> 1]);
+    mc->sample -= cost;
+    if (UNLIKELY(mc->sample < 0)) return sampled_alloc(mc, sc, requested, zero);
+    void *p = slot_take(mc, sc, zero);
+    if (UNLIKELY(!p)) mc->sample += cost;
     return p;
 }
 
@@ -192,7 +217,14 @@ static void remote_free(struct mcache *mc, struct mspan *s, struct slot *p)
             new = REMOTE_NEXT(old, p);
         }
     } while (!__atomic_compare_exchange_n(&s->remote, &old, new, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
-    if (new == 0) {
+    if (new == 0 && sc >= PLAIN_CLASSES) { /* no thread keeps it: the next one that samples will find it */
+        span_adopt(mc, s);
+        span_push(s, p);
+        if (--s->used == 0)
+            span_delete(mc, s);
+        else
+            mcentral_push(s);
+    } else if (new == 0) {
         span_adopt(mc, s);
         list_push_back(&mc->partial[sc], s);
         local_free(mc, s, p);
@@ -213,7 +245,6 @@ void slot_give(struct mcache *mc, struct slot *p)
 static void tell_profile(struct mspan *s, uint32_t index)
 {
     const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-    /* The table may be of another span by now when this slot is not sampled: tables are never unmapped. */
     if (UNLIKELY(t != NULL) && t[index].bucket != 0) prof_free(s, index);
 }
 
@@ -244,7 +275,7 @@ __attribute__((noinline)) void free_far(void *ptr)
 {
     struct mspan *s = ptr ? span_of_any((uintptr_t)ptr) : NULL;
     struct mcache *mc = agent_tls.mcache;
-    if (LIKELY(s != NULL && s->samples == NULL && mc != NULL) && free_unsampled(mc, s, (uintptr_t)ptr, true)) return;
+    if (LIKELY(s != NULL && mc != NULL) && free_plain(mc, s, (uintptr_t)ptr, true)) return;
     free_slow(ptr);
 }
 
@@ -256,20 +287,6 @@ __attribute__((noinline)) void free_emptied(struct mspan *s)
     span_now_empty(agent_tls.mcache, s);
     agent_leave();
     errno = saved;
-}
-
-/* s: of the first region; it may be NULL, and it may have a sample table. That may be another span's by now where this slot is not
- * sampled: then free_slow asks again, under the lock. */
-__attribute__((noinline)) void free_beside_samples(void *ptr, struct mspan *s)
-{
-    struct mcache *mc = agent_tls.mcache;
-    uintptr_t p = (uintptr_t)ptr;
-    if (s && mc) {
-        const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-        bool sampled = t && (!span_slot_start(s, p) || t[span_index(s, p)].bucket != 0);
-        if (!sampled && free_unsampled(mc, s, p, false)) return;
-    }
-    free_slow(ptr);
 }
 
 void heap_free(void *p)

@@ -20,8 +20,9 @@
 void bin_setup(struct mcache *mc, const struct mspan *s)
 {
     struct bin *b = bin_of(mc, s);
-    if (b->max != 0 || s->bin_at == NO_BIN || heap_traced || agent_options.check >= 1) return;
+    if (b->max != 0 || s->bin_at == NO_BIN) return;
     b->cost = class_to_cost[s->span_class >> 1];
+    if (heap_traced || agent_options.check >= 1) return;
     b->max = class_to_bin[s->span_class >> 1];
 }
 

@@ -101,24 +101,23 @@ static ALWAYS_INLINE enum bin_answer bin_push(struct bin *b, uintptr_t p)
     return BIN_TAKEN;
 }
 
-/* A slot of class c, or what `slow` gives when the caller's cache has none. */
+/* A slot of class c, or what `slow` gives when the caller's cache has none or the sample counter is used up. */
 static ALWAYS_INLINE void *class_take(struct mcache *mc, unsigned c, size_t size, void *(*slow)(size_t, unsigned))
 {
     struct bin *b = &mc->bin[c];
     struct slot *p;
-    uint64_t cost;
     __asm__("" : "+r"(b)); /* one address for all of the bin's fields */
+    int64_t left = mc->sample - (int64_t)b->cost;
+    if (UNLIKELY(left < 0)) return slow(size, 0);
     if (LIKELY(b->n != 0)) {
         p = bin_pop(b);
-        cost = b->cost;
     } else {
         bool fresh;
         p = span_pop(mc->fine[c], &fresh);
         if (UNLIKELY(p == NULL)) return slow(size, 0);
-        cost = class_to_cost[c];
     }
-    mc->sample -= (int64_t)cost;
-    return UNLIKELY(mc->sample < 0) ? alloc_sampled(mc, p, size) : p;
+    mc->sample = left;
+    return p;
 }
 
 static ALWAYS_INLINE void *fast_malloc(size_t size)
@@ -128,9 +127,9 @@ static ALWAYS_INLINE void *fast_malloc(size_t size)
     return class_take(mc, abi_to_class8[(size + 7) >> 3], size, malloc_slow);
 }
 
-/* The slot at p of span s, known not to be sampled; false: for free_slow. `far`: p is not in the first region, and has no place in
- * a bin. */
-static ALWAYS_INLINE bool free_unsampled(struct mcache *mc, struct mspan *s, uintptr_t p, bool far)
+/* The slot at p of span s; false: for free_slow, as every sampled object. `far`: p is not in the first region, and has no
+ * place in a bin. */
+static ALWAYS_INLINE bool free_plain(struct mcache *mc, struct mspan *s, uintptr_t p, bool far)
 {
     struct slot *slot = (struct slot *)p;
     if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump)) return false;
@@ -152,9 +151,7 @@ static ALWAYS_INLINE void fast_free(void *ptr)
     struct mspan *s;
     if (UNLIKELY(page >= REGION_PAGES))
         free_far(ptr);
-    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || s->samples != NULL || mc == NULL))
-        free_beside_samples(ptr, s); /* one sampled slot does not send all others of its span the slow way */
-    else if (UNLIKELY(!free_unsampled(mc, s, p, false)))
+    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || mc == NULL || !free_plain(mc, s, p, false)))
         free_slow(ptr);
 }
 

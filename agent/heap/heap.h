@@ -49,7 +49,7 @@ uint64_t heap_wait_piece_ns(void);
 void heap_wait_tick(bool give_cache);
 
 /* Sampling: bytes until the calling thread's next sample. The fast path of malloc subtracts the slot size and calls
- * prof_alloc() when it falls below 0. */
+ * prof_due() when it falls below 0. */
 void heap_set_next_sample(int64_t bytes);
 
 /* ---- Objects. Lock-free; any address, mapped or not. Exact in a stopped world. */
@@ -85,10 +85,12 @@ struct heap_sample {
     uint32_t time_ms;   /* CLOCK_MONOTONIC, wraps */
     uint64_t requested; /* bytes */
 };
-/* The span's table pointer and its length; profile/ stores into it under RANK_SAMPLES, the heap only
- * reads it (NULL: nothing sampled here, so free need not ask) and hands it to prof_span_freed(). */
+/* The span's table pointer and its length; profile/ makes the table, the heap only reads it (NULL: nothing was ever
+ * sampled here) and hands it to prof_span_freed(). */
 struct heap_sample **heap_span_samples(struct mspan *s);
 uint32_t heap_span_nelems(const struct mspan *s);
+uint32_t heap_span_carved(const struct mspan *s);      /* the first so many slots may have been allocated */
+struct heap_sample *heap_span_record(struct mspan *s); /* a large span has room for its one record; else NULL */
 size_t heap_span_elem_size(const struct mspan *s);
 uintptr_t heap_slot_address(const struct mspan *s, uint32_t index);
 

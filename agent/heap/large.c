@@ -34,7 +34,10 @@ static void count_large(struct mcache *mc, struct mspan *s, size_t requested)
         return;
     }
     mcache_arm(mc, INT64_MAX);
-    prof_alloc(s, 0, requested);
+    if (prof_due())
+        prof_record(s, 0, requested);
+    else
+        prof_unrecorded((void *)s->base);
 }
 
 void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags)

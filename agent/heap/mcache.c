@@ -29,8 +29,8 @@ enum { IDLE_MAX_PAGES = 128, MAX_DROP = 8 };
 
 struct mspan empty_span = {.fast = NO_CACHE, .owner = NO_CACHE};
 uint64_t heap_key = 0xa5c3000000000000ull;
-static struct lock borrow_lock = LOCK_INIT(RANK_CORO); /* taken before all locks of the heap */
-static struct mcache *borrowed;
+static struct lock shared_lock = LOCK_INIT(RANK_CORO); /* taken before all locks of the heap */
+static struct mcache *shared;
 
 /* ---- Current spans */
 void mcache_make_current(struct mcache *mc, struct mspan *s)
@@ -39,20 +39,20 @@ void mcache_make_current(struct mcache *mc, struct mspan *s)
     s->current = true;
     mc->alloc[sc] = s;
     bin_setup(mc, s);
-    if (!(sc & 1) && !heap_traced) mc->fine[sc >> 1] = s;
+    if (fine_class(sc) && !heap_traced) mc->fine[sc >> 1] = s;
 }
 
 /* Forgets the current span of a class; the span itself is not touched, it may be another thread's by now. */
 static void forget_current(struct mcache *mc, unsigned sc)
 {
     mc->alloc[sc] = &empty_span;
-    if (!(sc & 1)) mc->fine[sc >> 1] = &empty_span;
+    if (fine_class(sc)) mc->fine[sc >> 1] = &empty_span;
 }
 
 /* ---- Ownership */
 void span_set_owner(struct mspan *s, struct mcache *mc)
 {
-    bool special = !mc || heap_traced || agent_options.check >= 1;
+    bool special = !mc || s->span_class >= PLAIN_CLASSES || heap_traced || agent_options.check >= 1;
     s->fast = special ? NO_CACHE : mc;
     __atomic_store_n(&s->owner, mc, __ATOMIC_RELEASE);
 }
@@ -143,7 +143,7 @@ struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
         unidle(mc, s);
         span_collect(s);
     } else if (!(s = mcentral_pop(mc, sc))) {
-        s = span_new(mc, class_to_span_pages[sc >> 1], 0, sc, SPAN_SMALL);
+        s = span_new(mc, class_to_span_pages[size_class_of(sc)], 0, sc, SPAN_SMALL);
         if (s) span_set_owner(s, mc);
     }
     if (!s) {
@@ -151,6 +151,7 @@ struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
         return NULL;
     }
     mcache_make_current(mc, s);
+    if (sc >= PLAIN_CLASSES) mc->sampled = true;
     if (__builtin_expect(agent_options.check >= 2, 0)) span_check(s);
     return s;
 }
@@ -168,16 +169,24 @@ void span_now_empty(struct mcache *mc, struct mspan *s)
     span_delete(mc, s);
 }
 
-size_t mcache_release_idle(struct mcache *mc)
+static unsigned classes_of(const struct mcache *mc)
+{
+    return mc->sampled ? SPAN_CLASSES : PLAIN_CLASSES;
+}
+
+static size_t release_idle(struct mcache *mc)
 {
     size_t pages = 0;
     bins_flush(mc);
-    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
+    for (unsigned sc = 0; sc < classes_of(mc); sc++) {
         struct mspan *cur = mc->alloc[sc];
-        if (cur != &empty_span && cur->used == 0) {
-            forget_current(mc, sc);
-            cur->current = false;
-            list_push_back(&mc->partial[sc], cur);
+        if (cur != &empty_span) {
+            span_collect(cur);
+            if (cur->used == 0) {
+                forget_current(mc, sc);
+                cur->current = false;
+                list_push_back(&mc->partial[sc], cur);
+            }
         }
         for (struct mspan *s = mc->partial[sc].head, *next; s; s = next) {
             next = s->next;
@@ -189,6 +198,18 @@ size_t mcache_release_idle(struct mcache *mc)
             span_delete(mc, s);
         }
     }
+    return pages;
+}
+
+size_t mcache_release_idle(struct mcache *mc)
+{
+    size_t pages = release_idle(mc);
+    lock_acquire(&shared_lock);
+    if (shared && shared != mc) {
+        pages += release_idle(shared);
+        stash_flush(shared);
+    }
+    lock_release(&shared_lock);
     return pages;
 }
 
@@ -265,7 +286,7 @@ struct mcache *mcache_get(void)
 static void mcache_free(struct mcache *mc)
 {
     bins_flush(mc);
-    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
+    for (unsigned sc = 0; sc < classes_of(mc); sc++) {
         struct mspan *s = mc->alloc[sc];
         if (s != &empty_span) {
             forget_current(mc, sc);
@@ -284,6 +305,7 @@ static void mcache_free(struct mcache *mc)
                 mcentral_push(s);
         }
     }
+    mc->sampled = false;
     stash_flush(mc);
     mcache_arm(mc, 0);
     lock_acquire(&mheap.cache_lock);
@@ -308,23 +330,35 @@ void heap_thread_exit(void)
     agent_leave();
 }
 
-/* libc frees and allocates a little after the thread's last destructor: from a cache that all such threads share. */
+/* The one cache that no thread owns: of all threads' sampled objects, where these are few, so that not every thread has
+ * spans for them; and of threads past their exit, for libc frees and allocates a little after the last destructor. */
+struct mcache *mcache_shared(void)
+{
+    lock_acquire(&shared_lock);
+    if (!shared && (shared = mcache_new()) != NULL) {
+        mcache_arm(shared, INT64_MAX);
+        lock_acquire(&mheap.cache_lock);
+        mheap.ncaches--; /* it counts threads */
+        lock_release(&mheap.cache_lock);
+    }
+    if (!shared) lock_release(&shared_lock);
+    return shared;
+}
+
+void mcache_shared_end(void)
+{
+    lock_release(&shared_lock);
+}
+
 struct mcache *mcache_borrow(void)
 {
-    lock_acquire(&borrow_lock);
-    if (!borrowed) {
-        borrowed = mcache_new();
-        if (borrowed) mcache_arm(borrowed, INT64_MAX);
-    }
-    agent_tls.mcache = borrowed;
-    if (!borrowed) lock_release(&borrow_lock);
-    return borrowed;
+    return agent_tls.mcache = mcache_shared();
 }
 
 void mcache_return(void)
 {
     agent_tls.mcache = NULL;
-    lock_release(&borrow_lock);
+    mcache_shared_end();
 }
 
 /* ---- Fork. In the child the other threads' caches stay as they are: one may have been in the middle of a change. What is
@@ -332,7 +366,7 @@ void mcache_return(void)
 void heap_fork_prepare_first(void)
 {
     heap_init();
-    lock_acquire(&borrow_lock);
+    lock_acquire(&shared_lock);
 }
 
 void heap_fork_prepare(void)
@@ -351,7 +385,7 @@ static void fork_release(void)
     lock_release(&mheap.lock);
     for (unsigned i = SPAN_CLASSES; i-- > 0;) lock_release(&mheap.central[i].lock);
     lock_release(&mheap.cache_lock);
-    lock_release(&borrow_lock);
+    lock_release(&shared_lock);
 }
 
 void heap_fork_parent(void)

@@ -149,18 +149,18 @@ struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, uns
         return NULL;
     }
     size_t bytes = npages << HPAGE_SHIFT;
-    size_t size = state == SPAN_LARGE ? bytes : class_to_size[span_class >> 1];
+    size_t size = state == SPAN_LARGE ? bytes : class_to_size[size_class_of(span_class)];
     *s = (struct mspan){
         .fast = NO_CACHE,
         .base = base,
-        .inverse = state == SPAN_LARGE ? 0 : class_to_inverse[span_class >> 1],
+        .inverse = state == SPAN_LARGE ? 0 : class_to_inverse[size_class_of(span_class)],
         .bump = base,
         .limit = state == SPAN_LARGE ? base : base + bytes / size * size,
-        .bin_at = state == SPAN_LARGE || span_class & 1 ? NO_BIN : BIN_AT(span_class >> 1),
+        .bin_at = state == SPAN_LARGE || !fine_class(span_class) ? NO_BIN : BIN_AT(span_class >> 1),
         .nelems = (uint32_t)(bytes / size),
         .elem_size = size,
         .npages = npages,
-        .span_class = (uint8_t)span_class,
+        .span_class = (uint16_t)span_class,
         .needzero = mheap.lazy || scavenged != npages,
         .state = (uint8_t)state,
     };

@@ -16,7 +16,7 @@
 
 struct census {
     uint64_t objects, bytes, large_bytes; /* bytes: of small objects alone */
-    struct heap_class_stat *class; /* SIZE_CLASSES; may be NULL */
+    struct heap_class_stat *class;        /* SIZE_CLASSES; may be NULL */
 };
 
 static void count_class(struct heap_class_stat *k, const struct mspan *s, uint64_t live)
@@ -48,7 +48,7 @@ static struct census take_census(struct heap_class_stat *class)
                 uint64_t live = used > remote ? used - remote : 0;
                 c.objects += live;
                 *(s->state == SPAN_LARGE ? &c.large_bytes : &c.bytes) += live * s->elem_size;
-                if (class) count_class(&class[s->state == SPAN_LARGE ? 0 : s->span_class >> 1], s, live);
+                if (class) count_class(&class[s->state == SPAN_LARGE ? 0 : span_size_class(s)], s, live);
                 page += npages;
             }
         }
@@ -124,7 +124,7 @@ void heap_class_stats(struct heap_class_stat *out)
             out[c].object_bytes -= n * class_to_size[c];
         }
     }
-    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) out[sc >> 1].contended += mheap.central[sc].lock.contended;
+    for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) out[size_class_of(sc)].contended += mheap.central[sc].lock.contended;
 }
 
 void heap_lock_stats(struct heap_lock_stats *out)

@@ -41,9 +41,10 @@ enum {
     REGION_CHUNKS = REGION_ARENAS * ARENA_CHUNKS,
     REGION_PAGES = 1 << (REGION_SHIFT - HPAGE_SHIFT),
     ROOT_ENTRIES = 1 << (48 - REGION_SHIFT),
-    SPAN_CLASSES = 2 * SIZE_CLASSES,
-    PCACHE_PAGES = 64,     /* pages of a thread's page cache */
-    PCACHE_MAX_ALLOC = 16, /* requests below this go through it */
+    PLAIN_CLASSES = 2 * SIZE_CLASSES,
+    SPAN_CLASSES = 2 * PLAIN_CLASSES, /* from PLAIN_CLASSES on: the same for sampled objects */
+    PCACHE_PAGES = 64,                /* pages of a thread's page cache */
+    PCACHE_MAX_ALLOC = 16,            /* requests below this go through it */
 };
 #define ARENA_BYTES ((size_t)1 << ARENA_SHIFT)
 #define CHUNK_BYTES ((size_t)CHUNK_PAGES << HPAGE_SHIFT)
@@ -74,27 +75,32 @@ enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
 struct mspan {
     struct mcache *fast; /* the owner while its frees need nothing special, else NO_CACHE */
     uintptr_t base;
-    uint64_t inverse;            /* class_to_inverse */
-    struct heap_sample *samples; /* guarded by RANK_SAMPLES; other threads test it only */
-    uintptr_t bump;              /* slots from here to limit were never carved */
+    uint64_t inverse; /* class_to_inverse */
+    uintptr_t bump;   /* slots from here to limit were never carved */
     uintptr_t limit;
-    struct slot *free;  /* slots free in this span, last freed first */
-    uint32_t used;      /* slots allocated; those in `remote` and in bins still count */
-    uint16_t bin_at;    /* where in a cache the bin for its slots is: see bin_of() */
-    uint8_t span_class; /* size class * 2 + noscan */
-    uint8_t state;      /* enum span_state; atomic for threads that do not own it */
+    struct slot *free;           /* slots free in this span, last freed first */
+    struct heap_sample *samples; /* only in large spans and spans of sampled objects; stays until the span goes */
+    uint32_t used;               /* slots allocated; those in `remote` and in bins still count */
+    uint16_t bin_at;             /* where in a cache the bin for its slots is: see bin_of() */
+    uint16_t span_class;         /* size class * 2 + noscan, + PLAIN_CLASSES when for sampled objects */
     /* Second line. */
     uint64_t remote; /* atomic: see REMOTE_* */
     struct mcache *owner;
     size_t elem_size; /* of a large span: all its pages */
     size_t npages;
-    struct binned *binned;     /* in a snapshot's child: its slots in bins, see bins.c */
-    uint32_t nelems;           /* of the span; 1 for a large one */
-    bool needzero;             /* memory never carved may hold old bytes */
-    bool central;              /* in its mcentral's list; guarded by that lock, atomic for others */
-    bool idle;                 /* empty and kept in the owner's list */
-    bool current;              /* of its owner */
-    struct mspan *next, *prev; /* of the list it is in; free structures: next only */
+    struct binned *binned; /* in a snapshot's child: its slots in bins, see bins.c */
+    uint32_t nelems;       /* of the span; 1 for a large one */
+    bool needzero;         /* memory never carved may hold old bytes */
+    bool central;          /* in its mcentral's list; guarded by that lock, atomic for others */
+    uint8_t state;         /* enum span_state; atomic for threads that do not own it */
+    bool idle : 1;         /* empty and kept in the owner's list */
+    bool current : 1;      /* of its owner */
+    __extension__ union {
+        struct {
+            struct mspan *next, *prev; /* of the list it is in; free structures: next only */
+        };
+        struct heap_sample record; /* of a large span, which is in no list: what `samples` then points to */
+    };
 };
 _Static_assert(sizeof(struct mspan) == 128, "two cache lines");
 
@@ -136,6 +142,7 @@ struct mcache {
     struct pcache pages;
     struct mcache *next_all;  /* list of all caches; never shrinks */
     struct mcache *next_free; /* guarded by mheap.cache_lock */
+    bool sampled;             /* it had spans of sampled objects */
     bool in_use;              /* has a thread, or is kept for one; guarded by mheap.cache_lock */
     bool kept;                /* in free_caches with all it had; guarded by mheap.cache_lock */
     struct bin bin[SIZE_CLASSES]
@@ -263,9 +270,21 @@ static inline struct bin *bin_of(struct mcache *mc, const struct mspan *s)
     return (struct bin *)(void *)((char *)mc + s->bin_at);
 }
 
+/* The size class of a span class. */
+static inline unsigned size_class_of(unsigned sc)
+{
+    return (sc < PLAIN_CLASSES ? sc : sc - PLAIN_CLASSES) >> 1;
+}
+
 static inline unsigned span_size_class(const struct mspan *s)
 {
-    return s->span_class >> 1;
+    return size_class_of(s->span_class);
+}
+
+/* Of a class whose slots go through bins and the fast paths. */
+static inline bool fine_class(unsigned sc)
+{
+    return sc < PLAIN_CLASSES && !(sc & 1);
 }
 
 static inline bool span_noscan(const struct mspan *s)
@@ -354,8 +373,10 @@ bool span_collect(struct mspan *s); /* by the owner: remote frees become local o
 void span_now_empty(struct mcache *mc, struct mspan *s);
 void span_adopt(struct mcache *mc, struct mspan *s);
 void mcache_arm(struct mcache *mc, int64_t bytes);
-size_t mcache_release_idle(struct mcache *mc);
-struct mcache *mcache_borrow(void); /* for threads past their exit: a shared one, locked, as agent_tls.mcache */
+size_t mcache_release_idle(struct mcache *mc); /* and of the shared one; pages */
+struct mcache *mcache_shared(void); /* for sampled objects: locked until mcache_shared_end(); NULL: no memory */
+void mcache_shared_end(void);
+struct mcache *mcache_borrow(void); /* for threads past their exit: the shared one, as agent_tls.mcache */
 void mcache_return(void);
 
 /* ---- bins.c */
@@ -398,10 +419,8 @@ void *malloc_slow(size_t size, unsigned flags);
 void *malloc_medium(size_t size);
 void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
 void free_slow(void *p);
-void free_beside_samples(void *ptr, struct mspan *s);
-void free_far(void *p);             /* an address outside of the first region */
-void free_emptied(struct mspan *s); /* the fast path freed the last slot of a span of the caller's */
-void *alloc_sampled(struct mcache *mc, void *p, size_t requested);
+void free_far(void *p);                            /* an address outside of the first region */
+void free_emptied(struct mspan *s);                /* the fast path freed the last slot of a span of the caller's */
 void slot_give(struct mcache *mc, struct slot *p); /* to its span, whoever owns that; mc: the caller's */
 
 #endif

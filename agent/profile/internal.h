@@ -76,12 +76,14 @@ void samples_fork(int phase);
 void modules_fork(int phase);
 void fork_lock(struct lock *l, int phase);
 
-/* Sample tables (samples.c). */
+/* Sample tables (samples.c). Each is called by the thread that holds the slot, or that deletes the span. */
 bool sample_set(struct mspan *span, uint32_t index, uint32_t bucket, size_t requested);
 /* Takes slot's record out; false when it held none. */
 bool sample_take(struct mspan *span, uint32_t index, struct heap_sample *out);
 /* Replaces the requested size and returns the old record in out; false when not sampled. */
 bool sample_resize(struct mspan *span, uint32_t index, size_t requested, struct heap_sample *out);
+/* The span's table goes; it holds no record. */
+void samples_drop(struct mspan *span);
 
 int64_t prof_gap(uint64_t *rng, uint64_t rate); /* one draw */
 

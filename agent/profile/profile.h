@@ -22,13 +22,20 @@ void prof_late_init(void); /* from the constructor: reads the modules, loads lib
  * 0 instead would sample its first allocation always. */
 int64_t prof_first_gap(void);
 
+/* Up to this rate in bytes so many objects are recorded that the same stacks come again and again, and that each
+ * thread has spans of its own for them. */
+enum { PROF_OFTEN_RATE = 16384 };
+
 /* ---- Called by the heap, inside a critical section, with no heap lock held. */
-/* The thread's sample counter fell below 0 on this allocation: decides, captures, records, and sets the next
- * gap by heap_set_next_sample(). */
-void prof_alloc(struct mspan *span, uint32_t index, size_t requested);
+/* The thread's sample counter fell below 0 on an allocation: sets the next gap by heap_set_next_sample(). Is the
+ * object to be recorded? Then the heap finds a slot for it, of a span that it tells of all its frees, and calls
+ * prof_record(); else prof_unrecorded(). */
+bool prof_due(void);
+void prof_record(struct mspan *span, uint32_t index, size_t requested);
+void prof_unrecorded(void *p);
 /* The calling thread's allocations are no leaks from now on, or again may be; nests. */
 void prof_no_leak(bool begin);
-/* The slot is being freed and its span has a sample table. */
+/* The slot is being freed and has a record. */
 void prof_free(struct mspan *span, uint32_t index);
 /* realloc in place: the sampled object's requested size changed. */
 void prof_resize(struct mspan *span, uint32_t index, size_t requested);

@@ -2,8 +2,8 @@
  *
  * Which allocation is sampled, and its books.
  *
- *   malloc: counter -= slot size; below 0 → prof_alloc: next gap → stack → bucket → record of the slot
- *   free:   span has a sample table → prof_free: record out → bucket
+ *   malloc: counter -= slot size; below 0 → prof_due: next gap → a slot for it → prof_record: stack → bucket → record
+ *   free:   the slot has a record → prof_free: record out → bucket
  *
  * Invariants
  *   1. The gap is the integer part of an exponential variable with mean `rate`, hence geometric and memoryless; an
@@ -12,16 +12,13 @@
  *   2. The gap counts from the end of the object that was sampled, whatever of it lay beyond the old gap: this is
  *      right because the gap has no memory, and an object is sampled once at most.
  *   3. An allocation made while the profiler itself runs in this thread (in_profile) draws its gap and is not recorded.
- * Locks: none here; those of samples.c, bucket.c, stacktab.c, one after another. Not async-signal-safe.
+ * Locks: none here; those of samples.c (free lists), bucket.c, stacktab.c, one after another. Not async-signal-safe.
  * Units: bytes; gaps in bytes of slots. */
 #include "agent/profile/internal.h"
 
 #include "agent/profile/unwind.h"
 #include "agent/snapshot/hints.h"
 #include "agent/util/options.h"
-
-/* Up to this rate in bytes stacks recur soon enough for trace.c to pay for its memory. */
-#define OFTEN_RATE 16384
 
 static struct {
     uint64_t rate;
@@ -112,18 +109,27 @@ int64_t prof_first_gap(void)
     return thread_gap();
 }
 
-void prof_alloc(struct mspan *span, uint32_t index, size_t requested)
+bool prof_due(void)
 {
     prof_init();
-    if (__builtin_expect(agent_tls.no_leak != 0, 0)) { /* each allocation comes here: ignored, and not in the profile */
+    if (__builtin_expect(agent_tls.no_leak != 0, 0)) { /* each allocation comes here */
         heap_set_next_sample(0);
-        hints_add(heap_slot_address(span, index), 0);
-        return;
+        return false;
     }
     heap_set_next_sample(thread_gap());
-    if (agent_tls.in_profile || agent_in_child || prof.rate == 0) return;
+    return !agent_tls.in_profile && !agent_in_child && prof.rate != 0;
+}
+
+/* Inside of seep_no_leak_begin(): ignored, and not in the profile. */
+void prof_unrecorded(void *p)
+{
+    if (__builtin_expect(agent_tls.no_leak != 0, 0)) hints_add((uintptr_t)p, 0);
+}
+
+void prof_record(struct mspan *span, uint32_t index, size_t requested)
+{
     agent_tls.in_profile = 1;
-    uint32_t id = bucket_for(unwind_intern(prof.depth, 1, prof.rate <= OFTEN_RATE), heap_span_elem_size(span));
+    uint32_t id = bucket_for(unwind_intern(prof.depth, 1, prof.rate <= PROF_OFTEN_RATE), heap_span_elem_size(span));
     if (id) {
         /* The counters first: a record without them would be a free without an allocation. Both are in one critical
          * section, so a snapshot sees both or neither. */
@@ -170,9 +176,12 @@ void prof_resize(struct mspan *span, uint32_t index, size_t requested)
 
 void prof_span_freed(struct mspan *span)
 {
-    /* With its last record the table has gone; a record still here is of a slot whose free was not told. */
-    uint32_t n = heap_span_nelems(span);
-    for (uint32_t i = 0; i < n && __atomic_load_n(heap_span_samples(span), __ATOMIC_ACQUIRE); i++) prof_free(span, i);
+    /* A record still here would be of a slot whose free was not told. */
+    const struct heap_sample *t = *heap_span_samples(span);
+    uint32_t n = heap_span_carved(span);
+    for (uint32_t i = 0; i < n; i++)
+        if (__builtin_expect(t[i].bucket != 0, 0)) prof_free(span, i);
+    samples_drop(span);
 }
 
 __attribute__((noinline)) uint32_t prof_stack_here(unsigned skip)

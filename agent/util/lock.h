@@ -19,8 +19,7 @@ enum lock_rank {
     RANK_CORO,          /* coro: runtime locks (sub-ranks are the runtime's own) */
     RANK_MODULES,       /* profile/modules.c */
     RANK_SCAVENGE,      /* heap: scavenger's pace */
-    RANK_SAMPLES,       /* profile: per-span sample arrays */
-    RANK_SAMPLE_TABLES, /* profile: free lists of those */
+    RANK_SAMPLE_TABLES, /* profile: free lists of sample tables */
     RANK_BUCKET,        /* profile: buckets */
     RANK_STACKTAB,      /* profile: stack table */
     RANK_MCACHE,        /* heap: list of caches */
