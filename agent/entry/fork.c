@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include "agent/entry/internal.h"
+#include "agent/gc/finalizer.h"
 #include "agent/heap/heap.h"
 #include "agent/profile/profile.h"
 #include "agent/snapshot/snapshot.h"
@@ -35,6 +36,7 @@ static void prepare(void)
     snapshot_gate_enter();
     requests_fork_prepare();
     threads_fork_prepare();
+    finalizers_fork_prepare();
     heap_fork_prepare_first();
     prof_fork_prepare();
     heap_fork_prepare();
@@ -44,6 +46,7 @@ static void parent(void)
 {
     heap_fork_parent();
     prof_fork_parent();
+    finalizers_fork_parent();
     threads_fork_parent();
     requests_fork_parent();
     snapshot_gate_leave();
@@ -53,12 +56,14 @@ static void child(void)
 {
     heap_fork_child();
     prof_fork_child();
+    finalizers_fork_child();
     threads_fork_child();
     requests_fork_child();
     snapshot_fork_child();
     life_fork_child();
     exit_fork_child();
     agent_thread_fork_child();
+    finalizer_thread_fork_child();
 }
 
 void fork_init(void)

@@ -21,6 +21,7 @@
     } while (0)
 
 void life_fork_child(void);
+void finalizer_thread_fork_child(void);
 void pthread_resolve(void);
 /* pthread_create of libc, for the agent's own thread. */
 int pthread_create_plain(pthread_t *id, const pthread_attr_t *attr, void *(*routine)(void *), void *arg);

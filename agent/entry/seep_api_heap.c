@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/entry/entry.h"
+#include "agent/gc/finalizer.h"
 #include "agent/heap/heap.h"
 #include "agent/snapshot/snapshot.h"
 
@@ -19,6 +20,7 @@ SEEP_EXPORT void *seep_new(size_t size, unsigned flags)
 
 SEEP_EXPORT void seep_free(void *p)
 {
+    finalizer_forget((uintptr_t)p);
     heap_free(p);
 }
 

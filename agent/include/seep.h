@@ -63,6 +63,22 @@ void seep_no_leak_end(void);
 void *seep_new(size_t size, unsigned flags);
 void seep_free(void *p);
 
+/* ---- Finalizers: fn(p, arg) is called when nothing reaches the block p any more. Set on any block of the heap, by its start; a later
+ * call replaces the last one; fn NULL takes it back. 0, -EINVAL: p is no block's start, -ENOENT: there was none to take back, -ENOMEM, or
+ * -EAGAIN: no thread could be made.
+ *   - Found by each snapshot, seep_check() and seep_gc(), when those can prove it; never before, and not at exit.
+ *   - fn runs once, on a thread of its own with all signals blocked, one call at a time. p is whole and what it points to as well; fn
+ *     usually ends with seep_free(p), and may set a finalizer on p again.
+ *   - Of two blocks with finalizers of which one points to the other, that one comes first. Where they reach each other none ever runs
+ *     (finalizer-cycle). arg stays reachable while the finalizer is set: it must not lead to p.
+ *   - Free such a block by seep_free(), which takes the finalizer back. Pointers to it must stand where the marker looks (docs/detectors.md).
+ */
+typedef void seep_finalizer(void *p, void *arg);
+int seep_set_finalizer(void *p, seep_finalizer *fn, void *arg);
+/* One cycle now: finds the blocks that nothing reaches and queues their finalizers. Returns how many were queued, or -EAGAIN: the process
+ * can't be forked now. */
+int seep_gc(void);
+
 /* Returns idle pages of the heap to the kernel at once. Bytes given back. */
 size_t seep_release(void);
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "agent/entry/entry.h"
+#include "agent/gc/finalizer.h"
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
 #include "agent/snapshot/check.h"
@@ -173,6 +174,7 @@ void snapshot_child_prepare(void)
 {
     roots_kernel_prepare();
     judge_sticky_prepare();
+    finalizers_prepare();
 }
 
 /* ---- the child's */
@@ -196,6 +198,7 @@ static void run(const struct snapshot_job *job)
                                          : NULL;
     j.proofs = !j.no_proofs_why;
     judge_tasks(&m, job, &j);
+    finalizers_judge(&m, job, &j);
     uint64_t t1 = os_mono_ns();
     judge_heap(&m, job, &j);
     cover_judge(&m, job, &j);

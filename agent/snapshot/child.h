@@ -275,6 +275,9 @@ bool timers_wake(struct object_ref o); /* a pending timer will send on it */
 void timers_judge(const struct snapshot_job *job, struct judgement *j);
 void defers_judge(const struct snapshot_job *job, struct judgement *j);
 
+/* ---- judge_final.c: blocks with finalizers; after the tasks */
+void finalizers_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j);
+
 /* ---- judge_groups.c */
 /* Leaked tasks by site, with what only they keep: scan(task) marks from a task's stack. */
 void judge_groups(struct marker *m, const struct snapshot_job *job, struct judgement *j,

@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "agent/entry/entry.h"
+#include "agent/gc/finalizer.h"
 #include "agent/heap/heap.h"
 #include "agent/os/os.h"
 #include "agent/snapshot/raw.h"
@@ -202,6 +203,7 @@ static void tell_finish(bool told)
         const struct seep_task_provider *p = provider_get(i);
         if (p->finish) p->finish(p->ctx, told);
     }
+    finalizers_finish(told);
 }
 
 static int take(const struct snapshot_request *req, struct snapshot_result *out)

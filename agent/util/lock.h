@@ -17,6 +17,7 @@ enum lock_rank {
     RANK_SNAPSHOT,      /* snapshot/trigger.c: one snapshot at a time */
     RANK_THREADS,       /* entry/threads.c: the registry */
     RANK_CORO,          /* coro: runtime locks (sub-ranks are the runtime's own) */
+    RANK_FINALIZERS,    /* gc/finalizer.c */
     RANK_MODULES,       /* profile/modules.c */
     RANK_SCAVENGE,      /* heap: scavenger's pace */
     RANK_SAMPLE_TABLES, /* profile: free lists of sample tables */

@@ -21,6 +21,7 @@ static const char *proof_of(const char *rule)
         {"deadlock-cycle", "each waits for a lock that the next one holds, and the last for the first"},
         {"leaked-ticker", "only the runtime's timer heap still knows it"},
         {"leaked-timer", "only the runtime's timer heap still knows it"},
+        {"finalizer-cycle", "each can be reached from itself, so none of their finalizers may ever run"},
         {"stuck-recv", "the channel is reachable only from the stacks of tasks that are stuck themselves"},
     };
     for (size_t i = 0; i < sizeof proofs / sizeof *proofs; i++)

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Finalizers: whose turn has come, and which ones never come.
+ *
+ * The rule is Go's (runtime/mfinal.go, SetFinalizer; runtime/mgcmark.go, markrootSpans): from a block with a finalizer all is
+ * marked that it points to, but not the block itself. Then
+ *   ready           nothing reached it, no other finalizer's block either: its finalizer may run, and what it points to is
+ *                   still whole when it does. What depends on it has its turn in a later cycle.
+ *   finalizer-cycle proven: it reached itself, over others; or only such blocks reach it. No order is right, so none runs,
+ *                   for ever.
+ * A block's pointers into itself do not count.
+ *
+ *   finalizer-backlog likely: the thread that makes the calls has been in one for over a second with others behind it, or
+ *                   over a thousand wait.
+ *
+ * How a cycle is told from a chain, in one pass: the blocks are taken in turn, the marker notes of each block whose turn marked
+ * it first. A block that was unmarked as its turn came was marked by itself (a cycle), by a later one, or by none; so
+ * following "marked by" from any block ends at one of a cycle or at a ready one. Linear in the blocks and what they reach.
+ *
+ * Runs after the leaked tasks' stacks are marked: what those hold is theirs. Invariant: errs towards silence. */
+#include "agent/snapshot/child.h"
+
+#include "agent/gc/finalizer.h"
+#include "agent/os/os.h"
+#include "agent/util/log.h"
+
+enum { BACKLOG = 1000 };
+static const uint64_t STUCK_NS = 1000000000;
+
+struct candidate {
+    struct object_ref o;
+    uint32_t slot; /* of the table */
+    uint32_t by;   /* the candidate in whose turn it was marked, + 1 */
+    uint64_t kept; /* bytes marked in its turn */
+};
+
+struct cycle_site {
+    uint32_t stack;
+    uint64_t objects, bytes, kept;
+};
+
+static struct {
+    struct marker *m;
+    struct child_vec candidates;
+    struct child_map by_object; /* → candidate + 1 */
+    uint32_t turn;              /* + 1 */
+} Z;
+
+static struct candidate *candidate(uint32_t i)
+{
+    return (struct candidate *)Z.candidates.items + i;
+}
+
+static uint64_t key_of(struct object_ref o)
+{
+    return (uint64_t)o.span << 32 | o.index;
+}
+
+static void on_hit(void *arg, struct object_ref o)
+{
+    (void)arg;
+    uint32_t i = child_map_get(&Z.by_object, key_of(o));
+    if (i) candidate(i - 1)->by = Z.turn;
+}
+
+static void mark_whole(uintptr_t p)
+{
+    mark_value(Z.m, p);
+    mark_drain(Z.m);
+}
+
+/* What the calls need: their arguments, and the blocks whose calls are due or being made. */
+static void mark_needed(uint64_t *queued, uint64_t *oldest_ns)
+{
+    const struct finalizer_call *now = finalizer_current();
+    mark_whole((uintptr_t)now->object);
+    mark_whole((uintptr_t)now->arg);
+    for (uint32_t i = 0, n = finalizers_slots(); i < n; i++) {
+        const struct finalizer *f = finalizer_at(i);
+        if (f->state == FINALIZER_FREE) continue;
+        mark_whole((uintptr_t)f->arg);
+        if (f->state != FINALIZER_READY || !f->object) continue;
+        mark_whole(f->object);
+        ++*queued;
+        if (*oldest_ns == 0 || f->since_ns < *oldest_ns) *oldest_ns = f->since_ns;
+    }
+}
+
+static void collect(void)
+{
+    for (uint32_t i = 0, n = finalizers_slots(); i < n; i++) {
+        const struct finalizer *f = finalizer_at(i);
+        struct object_ref o;
+        if (f->state != FINALIZER_SET || !mark_resolve(Z.m, f->object, &o) || mark_is_marked(Z.m, o)) continue;
+        if (object_base(Z.m, o) != f->object) continue;
+        *(struct candidate *)child_vec_add(&Z.candidates, sizeof(struct candidate)) =
+            (struct candidate){.o = o, .slot = i};
+        *child_map_slot(&Z.by_object, key_of(o)) = (uint32_t)Z.candidates.n;
+        mark_word_of(Z.m, o)->extra |= 1ull << (o.index & 63);
+    }
+}
+
+static void take_turns(void)
+{
+    for (uint32_t i = 0; i < Z.candidates.n; i++) {
+        struct candidate *c = candidate(i);
+        const struct span_rec *s = &Z.m->spans[c->o.span];
+        if (s->noscan || mark_is_marked(Z.m, c->o)) continue;
+        uintptr_t lo = object_base(Z.m, c->o), hi = lo + span_elem(s);
+        uint64_t before = Z.m->marked_bytes;
+        Z.turn = i + 1;
+        mark_words_but(Z.m, (const void *)lo, (const void *)hi, lo, hi);
+        mark_drain(Z.m);
+        c->kept = Z.m->marked_bytes - before;
+    }
+}
+
+/* The candidate at the end of the chain of "marked by" is marked: it is in a cycle. */
+static bool never_runs(uint32_t i)
+{
+    uint32_t at = i;
+    while (candidate(at)->by && candidate(at)->by != at + 1) at = candidate(at)->by - 1;
+    bool cycle = candidate(at)->by != 0;
+    uint32_t end = cycle ? at + 1 : 0;
+    while (candidate(i)->by && candidate(i)->by != i + 1 && cycle) { /* the next walk is short */
+        uint32_t next = candidate(i)->by - 1;
+        candidate(i)->by = end;
+        i = next;
+    }
+    return cycle;
+}
+
+static struct finding *new_finding(struct judgement *j, enum seep_rule rule, enum seep_confidence c, uint32_t stack)
+{
+    struct finding *f = child_vec_add(&j->findings, sizeof *f);
+    *f = (struct finding){.rule = rule, .confidence = c, .stack = stack};
+    return f;
+}
+
+static void tell_cycles(struct judgement *j)
+{
+    struct child_vec sites = {0};
+    struct child_map index = {0};
+    for (uint32_t i = 0; i < Z.candidates.n; i++) {
+        const struct candidate *c = candidate(i);
+        if (!mark_is_marked(Z.m, c->o) || !never_runs(i)) continue;
+        uint32_t stack = finalizer_at(c->slot)->stack, *slot = child_map_slot(&index, stack);
+        if (!*slot) {
+            *(struct cycle_site *)child_vec_add(&sites, sizeof(struct cycle_site)) =
+                (struct cycle_site){.stack = stack};
+            *slot = (uint32_t)sites.n;
+        }
+        struct cycle_site *s = (struct cycle_site *)sites.items + *slot - 1;
+        s->objects++;
+        s->bytes += span_elem(&Z.m->spans[c->o.span]);
+        s->kept += c->kept;
+    }
+    for (size_t i = 0; i < sites.n; i++) {
+        const struct cycle_site *s = (const struct cycle_site *)sites.items + i;
+        struct finding *f = new_finding(j, SEEP_RULE_FINALIZER_CYCLE, j->proofs ? SEEP_PROVEN : SEEP_LIKELY, s->stack);
+        f->objects = s->objects;
+        f->est_objects = (double)s->objects;
+        f->bytes = s->kept > s->bytes ? s->kept : s->bytes;
+        f->est_bytes = (double)f->bytes;
+        fmt_string(f->evidence, sizeof f->evidence, "{\"finalizers\":%lu,\"own_bytes\":%lu%s%s%s}",
+                   (unsigned long)s->objects, (unsigned long)s->bytes, j->proofs ? "" : ",\"no_proof\":\"",
+                   j->proofs ? "" : j->no_proofs_why, j->proofs ? "" : "\"");
+    }
+}
+
+static void tell_backlog(const struct snapshot_job *job, struct judgement *j, uint64_t queued, uint64_t oldest_ns)
+{
+    const struct finalizer_call *now = finalizer_current();
+    uint64_t at = job->mono_ns, in_call = now->tid && at > now->since_ns ? at - now->since_ns : 0;
+    if (queued == 0 || (in_call < STUCK_NS && queued < BACKLOG)) return;
+    uint32_t stack = 0;
+    for (size_t i = 0; now->tid && i < j->ntasks; i++)
+        if (j->tasks[i].is_thread && j->tasks[i].id == (uint64_t)now->tid) stack = j->tasks[i].stack;
+    struct finding *f = new_finding(j, SEEP_RULE_FINALIZER_BACKLOG, SEEP_LIKELY, stack);
+    f->create_stack = now->stack;
+    f->objects = queued;
+    f->est_objects = (double)queued;
+    f->oldest_ns = at > oldest_ns ? at - oldest_ns : 0;
+    fmt_string(f->evidence, sizeof f->evidence, "{\"queued\":%lu,\"in_call_ns\":%lu}", (unsigned long)queued,
+               (unsigned long)in_call);
+}
+
+void finalizers_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j)
+{
+    uint64_t queued = 0, oldest_ns = 0;
+    if (!finalizers_any() && !finalizer_current()->tid) return;
+    Z.m = m;
+    Z.turn = 0;
+    Z.candidates = (struct child_vec){0};
+    Z.by_object = (struct child_map){0};
+    mark_needed(&queued, &oldest_ns);
+    collect();
+    m->watch = true;
+    m->hit = on_hit;
+    take_turns();
+    m->watch = false;
+    tell_cycles(j);
+    tell_backlog(job, j, queued, oldest_ns);
+    for (uint32_t i = 0; i < Z.candidates.n; i++) {
+        struct candidate *c = candidate(i);
+        mark_word_of(m, c->o)->extra &= ~(1ull << (c->o.index & 63));
+        if (mark_is_marked(m, c->o)) continue;
+        if (j->proofs) finalizer_verdict(c->slot);
+        mark_value(m, object_base(m, c->o)); /* its turn has come: that is no leak */
+    }
+    mark_drain(m);
+}
