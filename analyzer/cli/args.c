@@ -2,6 +2,7 @@
  *
  * Arguments that commands share. argp parses; its two-line messages are replaced by one line of ours. */
 #include <errno.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,74 @@ static char *help_filter(int key, const char *text, void *input)
 
 void (*args_visitor)(const struct argp *argp);
 
+/* How many single characters two words differ by, up to a few. */
+static unsigned distance(const char *a, const char *b)
+{
+    enum { LONGEST = 32 };
+    size_t n = strlen(a), m = strlen(b);
+    unsigned row[LONGEST + 1];
+    if (n > LONGEST || m > LONGEST) return LONGEST;
+    for (unsigned j = 0; j <= m; j++) row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= m; j++) {
+            unsigned least = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < least) least = row[j] + 1;
+            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
+            row[j] = least;
+        }
+    }
+    return row[m];
+}
+
+struct named {
+    const char *name; /* as typed, without dashes and value */
+    size_t len;
+    int key;                                 /* of a short option, else 0 */
+    const struct argp_option *exact, *start; /* with that name; the only one that begins so */
+    unsigned starts, near;
+    const char *nearest;
+};
+
+static void look_up(const struct argp *argp, struct named *n)
+{
+    for (const struct argp_option *o = argp->options; o && (o->name || o->key || o->doc); o++) {
+        if (n->key && o->key == n->key) n->exact = o;
+        if (n->key || !o->name) continue;
+        char typed[64];
+        snprintf(typed, sizeof typed, "%.*s", (int)n->len, n->name);
+        if (strcmp(o->name, typed) == 0) n->exact = o;
+        if (strncmp(o->name, typed, n->len) == 0) n->start = o, n->starts++;
+        unsigned d = distance(o->name, typed);
+        if (d < n->near) n->near = d, n->nearest = o->name;
+    }
+    for (const struct argp_child *c = argp->children; c && c->argp; c++) look_up(c->argp, n);
+}
+
+/* The argument at which parsing stopped, in words. The result is overwritten by the next call. */
+static const char *what_is_wrong(const struct argp *argp, const char *at)
+{
+    static char text[256];
+    bool is_long = strncmp(at, "--", 2) == 0, has_value = is_long && strchr(at, '=');
+    struct named n = {.name = at + 2, .key = is_long ? 0 : at[0] == '-' ? at[1] : 0, .near = 4};
+    n.len = is_long ? strcspn(n.name, "=") : 0;
+    if (is_long || n.key) look_up(argp, &n);
+    const struct argp_option *o = n.exact ? n.exact : n.starts == 1 ? n.start : NULL;
+    if (o && o->arg && !has_value)
+        snprintf(text, sizeof text, "%.64s lacks its %s", at, o->arg);
+    else if (o && !o->arg && has_value)
+        snprintf(text, sizeof text, "--%s takes no value", o->name);
+    else if (!o && n.starts > 1)
+        snprintf(text, sizeof text, "\"%.64s\" may be one of several options", at);
+    else if (!o && n.nearest)
+        snprintf(text, sizeof text, "\"%.64s\" is no option of it (is --%s meant?)", at, n.nearest);
+    else
+        snprintf(text, sizeof text, "\"%.64s\" is no option of it", at);
+    return text;
+}
+
 int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input)
 {
     if (args_visitor) {
@@ -51,8 +120,8 @@ int args_parse(const struct argp *argp, int argc, char **argv, unsigned flags, v
         argp_help(&shown, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, argv[0]);
         exit(fflush(stdout) == 0 ? EXIT_CLEAN : EXIT_CANNOT);
     }
-    return fail(EXIT_USAGE, "%s: \"%s\" is no option of it, or lacks or does not take a value; see `seep help%s`",
-                argv[0], at, argv[0] + strcspn(argv[0], " "));
+    return fail(EXIT_USAGE, "%s: %s; see `seep help%s`", argv[0], what_is_wrong(argp, at),
+                argv[0] + strcspn(argv[0], " "));
 }
 
 void args_fail(const struct argp_state *state, const char *fmt, ...)
@@ -169,6 +238,17 @@ bool view_failed(struct recording *r, int *code)
     const struct err *e = recording_error(r);
     if (e->code) *code = fail_err(e);
     return e->code != 0;
+}
+
+bool function_matches(const regex_t *regex, const char *name)
+{
+    size_t n = strlen(name);
+    if (regexec(regex, name, 0, NULL, 0) == 0) return true;
+    if (n < 2 || strcmp(name + n - 2, "()") != 0) return false;
+    char *bare = strndup(name, n - 2);
+    bool yes = bare && regexec(regex, bare, 0, NULL, 0) == 0;
+    free(bare);
+    return yes;
 }
 
 const struct argp_option function_options[] = {

@@ -85,6 +85,9 @@ struct weighed_view {
     struct view view;
     int figure; /* FIG_…, of --sort */
 };
+struct re_pattern_buffer;
+/* By its name, with or without the parentheses that follow it in print. */
+bool function_matches(const struct re_pattern_buffer *regex, const char *name);
 extern const struct argp_option function_options[];
 extern const struct argp_child function_children[];
 error_t function_parse(int key, char *arg, struct argp_state *state);

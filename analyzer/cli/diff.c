@@ -154,16 +154,16 @@ static void ages(struct emit *e, const struct diff_row *row)
 static void print(struct emit *e, struct diff *d, struct side *a, struct side *b, const struct diff_row *rows, size_t n)
 {
     static const struct emit_col cols[] = {{"inuse_bytes_delta", "IN USE", COL_DELTA_BYTES},
-                                           {"inuse_bytes_error", "±", COL_BYTES},
+                                           {"inuse_bytes_error", "±", COL_BYTES + 7 * COL_MINOR},
                                            {"inuse_objects_delta", "BLOCKS", COL_DELTA_COUNT},
                                            {"inuse_bytes_a", "BEFORE", COL_BYTES},
                                            {"inuse_bytes_b", "AFTER", COL_BYTES},
-                                           {"share_of_base", "% OF BASE", COL_PERCENT},
-                                           {"share_of_total", "% OF NOW", COL_PERCENT},
-                                           {"survived_bytes", "SURVIVED", COL_BYTES},
-                                           {"alloc_bytes_delta", "ALLOCATED", COL_DELTA_BYTES},
-                                           {"freed_bytes_delta", "FREED", COL_DELTA_BYTES},
-                                           {"unreachable_bytes_delta", "UNREACHABLE", COL_DELTA_BYTES},
+                                           {"share_of_base", "% OF BASE", COL_PERCENT + 5 * COL_MINOR},
+                                           {"share_of_total", "% OF NOW", COL_PERCENT + 6 * COL_MINOR},
+                                           {"survived_bytes", "SURVIVED", COL_BYTES + 4 * COL_MINOR},
+                                           {"alloc_bytes_delta", "ALLOCATED", COL_DELTA_BYTES + 2 * COL_MINOR},
+                                           {"freed_bytes_delta", "FREED", COL_DELTA_BYTES + 3 * COL_MINOR},
+                                           {"unreachable_bytes_delta", "UNREACHABLE", COL_DELTA_BYTES + 1 * COL_MINOR},
                                            {NULL, "FUNCTION", COL_TEXT},
                                            {NULL, "PLACE", COL_TEXT}};
     struct emit_col shown[13];
@@ -186,8 +186,9 @@ static void print(struct emit *e, struct diff *d, struct side *a, struct side *b
               change > 0   ? "GREW"
               : change < 0 ? "SHRANK"
                            : "SAME",
-              "  live %s, unreachable %s (exact); %s, %zu gone", unit_delta_bytes(change),
-              unit_delta_bytes(b->unreachable_bytes - a->unreachable_bytes),
+              strcmp(b->snaps[0]->trigger, "import") == 0 ? "  live %s, unreachable %s; %s, %zu gone"
+                                                          : "  live %s, unreachable %s (exact); %s, %zu gone",
+              unit_delta_bytes(change), unit_delta_bytes(b->unreachable_bytes - a->unreachable_bytes),
               unit_plural((int64_t)nfresh, "new finding"), ngone);
     emit_line(e, STYLE_BOLD, "before");
     emit_object(e, "a");

@@ -117,7 +117,7 @@ int cmd_list(int argc, char **argv)
             uint64_t key = graph_key(&nodes[i].site, GRAPH_FUNCTIONS);
             for (j = i + 1; j < nnodes && graph_key(&nodes[j].site, GRAPH_FUNCTIONS) == key; j++) {}
             const char *name = site_function(&r->arena, &nodes[i].site);
-            if (regexec(&re, name, 0, NULL, 0) != 0) continue;
+            if (!function_matches(&re, name)) continue;
             matched++;
             if (l.view.limit && (int64_t)shown++ >= l.view.limit) continue;
             if (matched > 1) emit_blank(&e);

@@ -101,7 +101,7 @@ int cmd_peek(int argc, char **argv)
     if (g.nnodes) qsort(g.nodes, g.nnodes, sizeof *g.nodes, by_cum);
     for (size_t i = 0; i < g.nnodes; i++) {
         map_put(&g.at, g.nodes[i].key, &g.nodes[i]);
-        matched += regexec(&re, site_function(&r->arena, &g.nodes[i].site), 0, NULL, 0) == 0;
+        matched += function_matches(&re, site_function(&r->arena, &g.nodes[i].site));
     }
     if (!view_failed(r, &code)) {
         struct emit e;
@@ -115,7 +115,7 @@ int cmd_peek(int argc, char **argv)
                   unit_plural((int64_t)matched, "function"));
         emit_array(&e, "functions");
         for (size_t i = 0; i < g.nnodes; i++) {
-            if (regexec(&re, site_function(&r->arena, &g.nodes[i].site), 0, NULL, 0) != 0) continue;
+            if (!function_matches(&re, site_function(&r->arena, &g.nodes[i].site))) continue;
             if (!p.view.limit || (int64_t)shown++ < p.view.limit) function(&e, r, &g, &g.nodes[i]);
         }
         emit_end(&e);

@@ -37,10 +37,15 @@ static void names(struct emit *e, const struct rss *x, enum rss_kind kind, bool 
 
 static void table(struct emit *e, const struct rss *x, bool full)
 {
-    static const struct emit_col cols[] = {
-        {"kind", NULL, COL_TEXT},   {"rss_bytes", "RESIDENT", COL_BYTES}, {"share", "%", COL_PERCENT},
-        {"name", "WHAT", COL_TEXT}, {"verdict", "VERDICT", COL_TEXT},     {"why", "WHY", COL_TEXT},
-        {"do", "DO", COL_TEXT}};
+    enum { WIDE = 150 };
+    bool narrow = e->width && e->width < WIDE; /* reasons and advice below their row then */
+    const struct emit_col cols[] = {{"kind", NULL, COL_TEXT},
+                                    {"rss_bytes", "RESIDENT", COL_BYTES},
+                                    {"share", "%", COL_PERCENT},
+                                    {"name", "WHAT", COL_TEXT},
+                                    {"verdict", "VERDICT", COL_TEXT},
+                                    {"why", narrow ? NULL : "WHY", COL_TEXT},
+                                    {"do", narrow ? NULL : "DO", COL_TEXT}};
     bool done[RSS_KINDS] = {0};
     emit_blank(e);
     emit_table(e, "kinds", cols, sizeof cols / sizeof *cols);
@@ -59,6 +64,8 @@ static void table(struct emit *e, const struct rss *x, bool full)
         emit_cell_str(e, w->why);
         emit_cell_str(e, w->todo);
         emit_row(e);
+        if (narrow) emit_table_note(e, "            %s", w->why);
+        if (narrow) emit_table_note(e, "            do: %s", w->todo);
         names(e, x, (enum rss_kind)at, full);
     }
     emit_table_note(e, "%s resident in all, the kernel's figure", unit_bytes(x->total));

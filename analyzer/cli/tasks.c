@@ -73,7 +73,7 @@ int cmd_tasks(int argc, char **argv)
                                            {"wait_reason", "WAIT REASON", COL_TEXT},
                                            {"verdict", "VERDICT", COL_TEXT},
                                            {"oldest_ns", "OLDEST", COL_NS},
-                                           {"stack_bytes", "STACKS", COL_BYTES},
+                                           {"stack_bytes", "STACKS", COL_BYTES + 1 * COL_MINOR},
                                            {"live_bytes", NULL, COL_BYTES},
                                            {"schedules", NULL, COL_COUNT},
                                            {"cpu_ns", NULL, COL_COUNT},

@@ -95,11 +95,16 @@ static void whole(struct emit *e, const struct trends *t)
 
 static void rows(struct emit *e, struct recording *r, const struct trends *t, const struct trend_args *a)
 {
-    static const struct emit_col cols[] = {
-        {"verdict", "VERDICT", COL_TEXT}, {"kind", "OF", COL_TEXT},        {NULL, "RATE", COL_TEXT},
-        {NULL, "95 %", COL_TEXT},         {"p", "P", COL_COUNT},           {NULL, "FROM", COL_TEXT},
-        {NULL, "NOW", COL_TEXT},          {"lost_bytes", NULL, COL_BYTES}, {NULL, "FUNCTION", COL_TEXT},
-        {NULL, "PLACE", COL_TEXT}};
+    static const struct emit_col cols[] = {{"verdict", "VERDICT", COL_TEXT},
+                                           {"kind", "OF", COL_TEXT},
+                                           {NULL, "RATE", COL_TEXT},
+                                           {NULL, "95 %", COL_TEXT + 2 * COL_MINOR},
+                                           {"p", "P", COL_COUNT + 1 * COL_MINOR},
+                                           {NULL, "FROM", COL_TEXT},
+                                           {NULL, "NOW", COL_TEXT},
+                                           {"lost_bytes", NULL, COL_BYTES},
+                                           {NULL, "FUNCTION", COL_TEXT},
+                                           {NULL, "PLACE", COL_TEXT}};
     double span = t->n ? t->t[t->n - 1] : 0;
     size_t shown = 0, left = 0, flat = 0;
     emit_blank(e);

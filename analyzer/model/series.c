@@ -66,12 +66,12 @@ static void read_heap(struct recording *r, const struct trends *t, struct lines 
     }
 }
 
-/* How many tasks each creation site has. False: a snapshot has more than `most`. */
+/* How many tasks each creation site has; leaked ones are other rules', as lost memory is. False: a snapshot has more than `most`. */
 static bool read_tasks(struct recording *r, const struct trends *t, int64_t most, struct lines *l)
 {
     static const char sql[] =
-        "SELECT create_stack, count(*), sum(stack_bytes) FROM (SELECT create_stack, stack_bytes FROM task "
-        "WHERE snapshot = ? LIMIT ?) WHERE create_stack > 0 GROUP BY create_stack";
+        "SELECT create_stack, count(*), sum(stack_bytes) FROM (SELECT create_stack, stack_bytes, verdict FROM task "
+        "WHERE snapshot = ? LIMIT ?) WHERE create_stack > 0 AND verdict <> 'leaked' GROUP BY create_stack";
     static const char count[] = "SELECT count(*) FROM (SELECT 1 FROM task WHERE snapshot = ? LIMIT ?)";
     for (size_t i = t->n; i-- > 0 && most;) { /* the last one is likely to have most */
         struct query *q = store_query(r->store, count, 2, t->snaps[i]->id, most + 1);

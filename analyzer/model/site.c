@@ -116,6 +116,13 @@ bool site_is_user(const struct site *s)
     return s->image && !s->image->library && !(s->function && function_is_library(s->function));
 }
 
+/* Of the runtime's own waits: what waits says more than how. */
+static bool is_system_call(const struct site *s)
+{
+    if (!s->image || strcmp(s->image->name, "libseep.so") != 0) return false;
+    return fnmatch("sys[0-9]", s->function, 0) == 0 || strncmp(s->function, "os_", 3) == 0;
+}
+
 struct site stack_site(struct recording *r, struct stack *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
@@ -128,7 +135,7 @@ struct site stack_site(struct recording *r, struct stack *s)
     /* All of it is the library's: then the first function that does not merely pass the allocation on. */
     for (unsigned i = 0; i < s->n; i++) {
         struct site site = frame_site(frame_resolve(r, s->frames[i]), 0);
-        if (!site.function || !function_is_library(site.function)) return site;
+        if (!site.function || (!function_is_library(site.function) && !is_system_call(&site))) return site;
     }
     return s->n ? frame_site(frame_resolve(r, s->frames[0]), 0) : (struct site){0};
 }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 void emit_init(struct emit *e, FILE *out, bool json)
@@ -15,6 +16,8 @@ void emit_init(struct emit *e, FILE *out, bool json)
     progress_end();
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
     *e = (struct emit){.out = out, .json = json, .first = true};
+    struct winsize size;
+    if (!json && isatty(fileno(out)) && ioctl(fileno(out), TIOCGWINSZ, &size) == 0) e->width = size.ws_col;
     e->color = !json && !(no && *no) && !(term && strcmp(term, "dumb") == 0) && isatty(fileno(out));
 }
 

@@ -19,6 +19,7 @@ struct emit_table;
 struct emit {
     FILE *out;
     bool json, color;
+    unsigned width; /* columns of the terminal; 0: none, lines are as long as they are */
     unsigned depth;
     bool first; /* no member yet in the innermost object or array */
     bool in_array[64];
@@ -48,10 +49,19 @@ void emit_head(struct emit *e, enum emit_style style, const char *head, const ch
 void emit_blank(struct emit *e);
 
 /* ---- Both faces: a table. Text aligns columns with a title; JSON makes an array of objects of the columns with a key. */
-enum emit_kind { COL_TEXT, COL_COUNT, COL_BYTES, COL_NS, COL_PERCENT, COL_DELTA_COUNT, COL_DELTA_BYTES };
+enum emit_kind {
+    COL_TEXT,
+    COL_COUNT,
+    COL_BYTES,
+    COL_NS,
+    COL_PERCENT,
+    COL_DELTA_COUNT,
+    COL_DELTA_BYTES,
+    COL_MINOR = 16
+};
 struct emit_col {
     const char *key, *title;
-    enum emit_kind kind;
+    int kind; /* enum emit_kind, + n * COL_MINOR: on a terminal that is too narrow the columns of the largest n go first */
 };
 void emit_table(struct emit *e, const char *key, const struct emit_col *cols, unsigned n);
 void emit_cell_str(struct emit *e, const char *value);

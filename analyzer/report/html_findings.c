@@ -74,10 +74,11 @@ static void told(const struct html_input *in, const struct finding *x, struct bu
         next = strchr(line, '\n');
         if (next) *next++ = 0;
         char label[LABEL + 3];
-        size_t n = strspn(line, " ") == INDENT ? strcspn(line + INDENT, " ") : 0;
-        if (n == 0 || n > LABEL) continue;
+        size_t n = LABEL;
+        if (strspn(line, " ") != INDENT || strlen(line) <= INDENT + LABEL) continue;
+        while (n > 0 && line[INDENT + n - 1] == ' ') n--;
         snprintf(label, sizeof label, " %.*s ", (int)n, line + INDENT);
-        const char *words = line + INDENT + n;
+        const char *words = line + INDENT + LABEL;
         if (strstr(drawn, label)) continue;
         label[n + 1] = 0;
         buf_printf(out, "%s[", sep);

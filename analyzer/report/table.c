@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tables. JSON rows go out at once; text rows are kept until the end, when the widths are known. Text columns are left-aligned,
- * figures right-aligned; no line ends in blanks. */
+ * figures right-aligned; no line ends in blanks. On a terminal that is too narrow columns go that say nothing (all cells are equal) or
+ * are minor, then long texts are cut; in a pipe everything is there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct line {
 
 struct emit_table {
     struct emit_col cols[MAX_COLS];
+    int minor[MAX_COLS];
     unsigned ncols, col; /* col: the next cell's */
     struct line *lines;
     size_t n, cap;
@@ -41,6 +43,10 @@ void emit_table(struct emit *e, const char *key, const struct emit_col *cols, un
     struct emit_table *t = e->table = xcalloc(1, sizeof *t);
     memcpy(t->cols, cols, n * sizeof *cols);
     t->ncols = n;
+    for (unsigned i = 0; i < n; i++) {
+        t->minor[i] = cols[i].kind / COL_MINOR;
+        t->cols[i].kind = cols[i].kind % COL_MINOR;
+    }
     if (e->json) {
         emit_array(e, key);
         return;
@@ -91,7 +97,7 @@ void emit_cell_int(struct emit *e, int64_t v)
     const char *s = unit_count(v);
     if (c->kind == COL_BYTES) s = unit_bytes(v);
     if (c->kind == COL_DELTA_BYTES) s = unit_delta_bytes(v);
-    if (c->kind == COL_NS) s = unit_ns(v);
+    if (c->kind == COL_NS) s = v ? unit_ns(v) : "-";
     if (c->kind == COL_DELTA_COUNT && v > 0) {
         snprintf(signed_count, sizeof signed_count, "+%s", s);
         s = signed_count;
@@ -134,15 +140,86 @@ void emit_table_note(struct emit *e, const char *fmt, ...)
     buf_free(&b);
 }
 
+/* Keeps `width` columns of s: its beginning, or of a place its end, with the line. */
+static void cut(char **s, size_t width, bool tail)
+{
+    struct buf b = {0};
+    const char *from = *s;
+    if (text_width(*s) <= width || width < 2) return;
+    if (tail)
+        for (size_t drop = text_width(*s) - width + 1; *from && drop; drop--)
+            for (from++; (*from & 0xc0) == 0x80;) from++;
+    if (tail) buf_puts(&b, "…");
+    for (size_t n = 0; *from && n + 1 < width; n++) do
+            buf_add(&b, from++, 1);
+        while ((*from & 0xc0) == 0x80);
+    if (!tail) buf_puts(&b, "…");
+    free(*s);
+    *s = b.data;
+}
+
+static bool says_nothing(const struct emit_table *t, unsigned col)
+{
+    const char *first = NULL;
+    for (size_t i = 1; i < t->n; i++) {
+        const char *s = t->lines[i].cells[col];
+        if (!s) continue;
+        if (first && strcmp(first, s) != 0) return false;
+        first = s;
+    }
+    return first && (strcmp(first, "-") == 0 || strcmp(first, "0") == 0 || strcmp(first, "0 B") == 0 ||
+                     strcmp(first, "0.0%") == 0);
+}
+
+/* Makes the table as wide as the terminal. */
+static void fit(struct emit_table *t, size_t *width, size_t max)
+{
+    enum { LEAST = 9 };
+    for (;;) {
+        size_t total = 0, shown = 0, longest = 0, second = LEAST;
+        int drop = -1, long_col = -1;
+        for (unsigned c = 0; c < t->ncols; c++) {
+            if (!t->cols[c].title) continue;
+            total += width[c] + (shown++ ? 2 : 0);
+            int rank = says_nothing(t, c) && t->cols[c].kind != COL_TEXT ? 256 : t->minor[c];
+            int best = drop < 0 ? 0 : says_nothing(t, (unsigned)drop) ? 256 : t->minor[drop];
+            if (rank > best) drop = (int)c;
+            if (t->cols[c].kind != COL_TEXT) continue;
+            if (width[c] > longest) {
+                if (longest > second) second = longest;
+                longest = width[c];
+                long_col = (int)c;
+            } else if (width[c] > second) {
+                second = width[c];
+            }
+        }
+        if (total <= max) return;
+        if (drop >= 0) {
+            t->cols[drop].title = NULL;
+            continue;
+        }
+        if (long_col < 0 || longest <= LEAST) return;
+        /* The longest texts meet before any of them gets shorter than the next one. */
+        size_t to = longest > total - max ? longest - (total - max) : 0;
+        if (to < second) to = second < longest ? second : longest - 1;
+        for (size_t i = 0; i < t->n; i++)
+            if (t->lines[i].cells[long_col])
+                cut(&t->lines[i].cells[long_col], to, strcmp(t->cols[long_col].title, "PLACE") == 0);
+        width[long_col] = to;
+    }
+}
+
 static void print_lines(struct emit *e)
 {
     struct emit_table *t = e->table;
-    size_t width[MAX_COLS] = {0};
+    size_t width[MAX_COLS] = {0}, rows = 0;
+    for (size_t i = 1; i < t->n; i++) rows += !t->lines[i].note;
     for (size_t i = 0; i < t->n; i++)
         for (unsigned c = 0; c < t->ncols; c++)
             if (t->lines[i].cells[c] && text_width(t->lines[i].cells[c]) > width[c])
                 width[c] = text_width(t->lines[i].cells[c]);
-    for (size_t i = 0; i < t->n && t->n > 1; i++) { /* a heading alone is not shown */
+    if (e->width) fit(t, width, e->width);
+    for (size_t i = rows ? 0 : 1; i < t->n; i++) { /* a heading alone is not shown */
         const struct line *l = &t->lines[i];
         struct buf b = {0};
         buf_puts(&b, l->note ? l->note : "");

@@ -32,6 +32,9 @@ try {
   check(await tab.locator(".finding").count() >= 4, "findings are there");
   check((await text(".finding dl")).includes("proof"), "a finding has its proof");
 
+  const held = await tab.locator(".finding", { hasText: "subslice-retention" }).textContent();
+  check(/held by/.test(held) && held.includes("global server+0x40") && held.includes("<script>alert(1)</script>"), "what keeps it is told from the root on: " + held);
+
   // Charts: painted pixels of more than the grid.
   const painted = await tab.$$eval(".chart canvas", all => all.map(c => {
     const px = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, seen = new Set();

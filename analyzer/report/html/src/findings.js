@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 
 const place = s => !s ? "" : s.file ? s.file.replace(/^(\.\/)+/, "") + (s.line ? ":" + s.line : "") : base(s.module);
 const base = path => path ? path.slice(path.lastIndexOf("/") + 1) : "";
-const name = s => !s ? "" : s.function ? (/[()\]]/.test(s.function) ? s.function : s.function + "()") : `${base(s.module) || ""}+${s.offset}`;
+const name = s => !s ? "" : s.function ? (/[()\]]/.test(s.function) ? s.function : s.function + "()") : s.module ? `${base(s.module)}+${s.offset}` : s.offset;
 
 function where(s, after) {
   if (!s) return ["not sampled, so its stack is not known; ", h("code", {}, "seep run --rate 1"), " records every stack"];
@@ -40,7 +40,7 @@ function finding(wrap, show) {
       h("h3", {}, h("span", { class: "mark" }, f.confidence.toUpperCase()), " ", h("span", { class: "rule" }, f.rule)),
       h("p", { class: "amount" }, wrap.amount), h("a", { class: "id", href: "#f-" + f.id, title: "the same from run to run" }, f.id)),
     h("dl", {},
-      line(tasks ? "waits" : "alloc", where(site, f.wait_reason)),
+      site || !created.length ? line(tasks ? "waits" : "alloc", where(site, f.wait_reason)) : null,
       created.length ? line("created", where(createdAt)) : null,
       wrap.lines.map(([label, text]) => line(label, label === "hide" ? h("code", {}, text) : text))),
     stack("stack", frames, userFrame), stack("created by", created, created.find(x => same(x, createdAt))), evidence(f),
