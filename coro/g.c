@@ -81,7 +81,7 @@ COLD struct g *g_new_slow(struct p *p, size_t stack_limit, int *error)
     if (warm[cls].n < low_warm[cls]) low_warm[cls] = warm[cls].n;
     if (!g) g = list_pop(&cold[cls]);
     if (!g && (g = descriptor()) != NULL) {
-        if (stack_alloc(cls, &g->stack_lo, &g->stack_hi)) {
+        if (stack_alloc(cls, g_count(), &g->stack_lo, &g->stack_hi)) {
             g->cls = (uint8_t)cls;
             descriptor_publish();
         } else {
@@ -137,22 +137,18 @@ int g_each(int (*fn)(void *arg, struct g *g), void *arg)
     return 0;
 }
 
-struct find {
-    uintptr_t addr;
-    struct g *found;
-};
-static int find_one(void *arg, struct g *g)
+uint32_t g_count(void)
 {
-    struct find *f = arg;
-    if (f->addr < g->stack_lo || f->addr >= g->stack_hi) return 0;
-    f->found = g;
-    return 1;
+    return atomic_load_explicit(&ndescriptors, memory_order_acquire);
+}
+struct g *g_at(uint32_t index)
+{
+    return &chunks[index / CHUNK][index % CHUNK];
 }
 struct g *g_by_stack(uintptr_t addr)
 {
-    struct find f = {addr, NULL};
-    g_each(find_one, &f);
-    return f.found;
+    uint32_t index;
+    return stack_owner(addr, &index) ? g_at(index) : NULL;
 }
 
 /* By sysmon, about once a tick. */
@@ -160,6 +156,7 @@ void g_trim_tick(uint64_t now_ns)
 {
     if (now_ns - last_trim_ns < 1000000000u) return;
     last_trim_ns = now_ns;
+    pack_tick(now_ns);
     for (int cls = 0; cls < STACK_CLASSES; cls++) {
         if (!warm[cls].n) continue; /* a glance; the lock makes it sure */
         struct g *batch[64];

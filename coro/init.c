@@ -44,9 +44,11 @@ static uint32_t count_procs(void)
 static void fork_prepare(void)
 {
     colock_acquire(&sched.lock);
+    pack_store_fork_prepare();
 }
 static void fork_parent(void)
 {
+    pack_store_fork_done();
     colock_release(&sched.lock);
 }
 
@@ -94,6 +96,8 @@ static void fork_child(void)
     g_fork_child(g);
     ctx_fork_child();
     stack_fork_child();
+    pack_fork_child();
+    pack_scan_fork_child();
     poll_fork_child();
 }
 
@@ -117,6 +121,7 @@ static COLD void runtime_init(void)
         colock_release(&sched.lock);
         report_install();
         dump_install();
+        pack_scan_init();
         pthread_atfork(fork_prepare, fork_parent, fork_child);
         provider_init();
         atomic_store(&sched.ready, true);

@@ -28,7 +28,7 @@ void lock_thread_end(struct g *g)
 {
     g->m->locked_g = NULL;
     g->m->lock_depth = 0;
-    g->flags &= ~(uint32_t)G_LOCKED;
+    __atomic_fetch_and(&g->flags, ~(uint32_t)G_LOCKED, __ATOMIC_RELAXED); /* pack.c tries others */
 }
 
 CO_EXPORT void co_lock_thread(void)
@@ -36,7 +36,7 @@ CO_EXPORT void co_lock_thread(void)
     struct g *g = runtime_parker("co_lock_thread");
     g->m->locked_g = g;
     g->m->lock_depth++;
-    g->flags |= G_LOCKED;
+    __atomic_fetch_or(&g->flags, G_LOCKED, __ATOMIC_RELAXED);
 }
 
 CO_EXPORT void co_unlock_thread(void)

@@ -5,12 +5,13 @@
  * Invariants
  *   1. Everything here reads only, takes no lock, and may run in the snapshot's child or in a stopped world.
  *   2. A coroutine that is on an m, coming or going, is reported as running with an unknown sp: its thread knows it, or its
- *      whole stack counts. Only one whose registers are saved is reported with them.
+ *      whole stack counts. Only one whose registers are saved is reported with them; its stack may be packed (pack.c).
  *   3. Values in flight: small ones stand in wait nodes and are reported as registers; larger ones on the stack of the one
  *      that waits; the argument of a coroutine not yet started in its first frame. Pending timers are roots: they will send, or run code.
  * blocked_since_ns comes from the coarse clock: it is right to about 10 ms, early rather than late. cpu_ns is sampled by sysmon: right on
  * average, in steps of its tick (20 µs to 10 ms). */
 #include "coro/defer.h"
+#include "coro/pack.h"
 #include "coro/runtime.h"
 
 #include "agent/profile/profile.h"
@@ -18,11 +19,6 @@
 #include "coro/include/coro.h"
 
 enum { MAX_WAITS = 1024 };
-
-static const struct context_frame *frame_of(const struct g *g)
-{
-    return g->sp;
-}
 
 /* Is g on a thread now, or on its way to or from one? */
 static bool on_thread(const struct g *g)
@@ -34,9 +30,11 @@ static bool on_thread(const struct g *g)
 
 unsigned g_pcs(const struct g *g, uintptr_t *pcs, unsigned max)
 {
-    const struct context_frame *f = frame_of(g);
+    struct pack_view v;
+    if (!pack_view(g, &v)) return 0;
+    const struct context_frame *f = (const void *)v.bytes;
     struct unwind_regs r = {.pc = f->pc,
-                            .sp = (uintptr_t)(f + 1),
+                            .sp = v.sp + sizeof *f,
                             .fp = f->rbp,
                             .rbx = f->rbx,
                             .r12 = f->r12,
@@ -44,7 +42,7 @@ unsigned g_pcs(const struct g *g, uintptr_t *pcs, unsigned max)
                             .r14 = f->r14,
                             .r15 = f->r15,
                             .complete = true};
-    return unwind_stopped(&r, g->stack_lo, g->stack_hi, NULL, pcs, max);
+    return unwind_stopped(&r, g->stack_lo, g->stack_hi, v.packed ? f + 1 : NULL, pcs, max);
 }
 
 static void add_reg(struct seep_task *t, uintptr_t v)
@@ -54,8 +52,14 @@ static void add_reg(struct seep_task *t, uintptr_t v)
 
 static void add_saved(struct seep_task *t, const struct g *g)
 {
-    const struct context_frame *f = frame_of(g);
-    t->sp = (uintptr_t)(f + 1);
+    struct pack_view v;
+    if (!pack_view(g, &v)) return;
+    const struct context_frame *f = (const void *)v.bytes;
+    t->sp = v.sp + sizeof *f;
+    if (v.packed) {
+        t->stack_image = f + 1;
+        t->committed_bytes = v.size;
+    }
     t->pc = f->pc;
     t->fp = f->rbp;
     uintptr_t saved[] = {f->rbx, f->rbp, f->r12, f->r13, f->r14, f->r15};
@@ -85,12 +89,14 @@ static void add_waits(struct seep_task *t, const struct g *g)
 struct walk {
     seep_task_fn *fn;
     void *arg;
+    uint32_t index;
 };
 
 static int one(void *arg, struct g *g)
 {
-    const struct walk *w = arg;
+    struct walk *w = arg;
     enum g_status s = g_status(g);
+    w->index++;
     if (s == G_DEAD || s == G_ORPHAN || !g->id) return 0;
     struct seep_task t = {.id = g->id,
                           .name = g->name,
@@ -116,6 +122,7 @@ static int one(void *arg, struct g *g)
     if (t.state == SEEP_TASK_WAITING) {
         t.wait_reason = (enum seep_wait_reason)g->reason;
         t.blocked_since_ns = g->blocked_ns;
+        if (g->cls < STACK_CLASSES && !(g->flags & G_ASIDE)) t.ref = w->index;
         t.wakeable = g->reason == SEEP_WAIT_SLEEP || g->reason == SEEP_WAIT_IO;
         if (!t.wakeable) add_waits(&t, g);
     }
@@ -130,7 +137,7 @@ static int one(void *arg, struct g *g)
 static int iterate(void *ctx, seep_task_fn *fn, void *arg)
 {
     (void)ctx;
-    struct walk w = {fn, arg};
+    struct walk w = {.fn = fn, .arg = arg};
     return g_each(one, &w);
 }
 
@@ -169,8 +176,33 @@ static int timers(void *ctx, seep_timer_fn *fn, void *arg)
 static size_t stack_sys(void *ctx, size_t *inuse)
 {
     (void)ctx;
-    *inuse = (size_t)runtime_live() * os_page_size();
-    return stack_sys_bytes();
+    size_t packed = (size_t)atomic_load(&pack_count);
+    *inuse = ((size_t)runtime_live() - packed) * os_page_size() + (size_t)atomic_load(&pack_bytes);
+    return stack_sys_bytes() + pack_store_bytes();
+}
+
+static void prepare(void *ctx)
+{
+    (void)ctx;
+    pack_scan_prepare();
+}
+
+static void rests(void *ctx, uintptr_t ref)
+{
+    (void)ctx;
+    pack_scan_rests(ref);
+}
+
+static void timer_lost(void *ctx, uintptr_t object)
+{
+    (void)ctx;
+    pack_scan_timer_lost(object);
+}
+
+static void finish(void *ctx, bool told)
+{
+    (void)ctx;
+    pack_scan_finish(told);
 }
 
 static bool settle(void *ctx, uint64_t ns)
@@ -190,6 +222,10 @@ static const struct seep_task_provider provider = {
     .stack_sys = stack_sys,
     .timers = timers,
     .settle = settle,
+    .prepare = prepare,
+    .rests = rests,
+    .timer_lost = timer_lost,
+    .finish = finish,
 };
 
 void provider_init(void)

@@ -245,6 +245,10 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
 {
     uintptr_t addr = (uintptr_t)si->si_addr, slot;
     static _Atomic bool reported;
+    int *e = __errno_location(), saved = *e;
+    bool again = si->si_code > 0 && pack_fault(addr);
+    *e = saved;
+    if (again) return;
     if (si->si_code > 0 && stack_guard_at(addr, &slot)) {
         struct g *self = context_self();
         struct g *g = g_by_stack(slot);
@@ -258,6 +262,12 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
         signal(SIGSEGV, SIG_DFL);
         if (si->si_code <= 0) raise(SIGSEGV); /* sent, not caused: it would not come again */
     }
+}
+
+bool report_has_faults(void)
+{
+    struct sigaction now;
+    return sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_fault;
 }
 
 void report_install(void)

@@ -40,11 +40,15 @@ void g_fork_child(struct g *self);
 struct sudog *sudog_get(struct p *p); /* NULL: no memory */
 void sudog_put(struct p *p, struct sudog *s);
 struct g *g_by_stack(uintptr_t addr);
+struct g *g_at(uint32_t index);
+uint32_t g_count(void); /* indices in use, dead ones too */
 
 /* ---- stack.c: the arena. */
 enum { STACK_CLASSES = 6, STACK_DEFAULT = 1 };
 int stack_class(size_t limit); /* -1: too large */
-bool stack_alloc(int cls, uintptr_t *lo, uintptr_t *hi);
+bool stack_alloc(int cls, uint32_t owner, uintptr_t *lo, uintptr_t *hi);
+bool stack_owner(uintptr_t addr, uint32_t *index);         /* the descriptor of the slot that holds addr */
+bool stack_guards_are_free(void);                          /* they cost no mapping */
 void stack_release_pages(struct g *const *gs, unsigned n); /* contents of dead coroutines' stacks */
 bool stack_guard_at(uintptr_t addr, uintptr_t *slot_lo);   /* is it in a guard? */
 int stack_ranges(seep_range_fn *fn, void *arg);
@@ -52,6 +56,28 @@ size_t stack_sys_bytes(void);
 extern bool stack_canaries; /* the kernel gives no guards: check words instead */
 void stack_check(struct g *g);
 void stack_fork_child(void);
+
+/* ---- stack_rest.c: slots whose contents stand elsewhere */
+enum { STACK_COLOURS = 1024, STACK_REST_MAX = 16384, STACK_REST_BATCH = 128 };
+int stack_rest(struct g *const *gs,
+               unsigned n);          /* their pages go back; at most a batch. In any order, fastest by address */
+bool stack_wake(const struct g *g);  /* its pages may be written to again, and are zeroed. False: no memory */
+bool stack_rests_at(uintptr_t addr); /* may an access there trap because of stack_rest()? */
+int stack_probe(const struct g *g);  /* 0, or why pages can't be given back */
+void stack_rest_fork_child(void);
+
+/* ---- pack.c */
+void g_unpack(struct g *g);      /* by whoever is going to switch to it: waits until its stack is in its place */
+bool pack_fault(uintptr_t addr); /* in the handler of SIGSEGV. True: make the access again */
+extern _Atomic uint64_t pack_count, pack_bytes; /* packed now, and what their contents are */
+void pack_store_fork_prepare(void);
+void pack_store_fork_done(void);
+void pack_fork_child(void);
+
+/* ---- pack_scan.c */
+void pack_scan_init(void);
+void pack_tick(uint64_t now_ns); /* by sysmon */
+void pack_scan_fork_child(void);
 
 /* ---- runq.c */
 struct g *runq_steal(struct p *p, struct p *from, bool take_next);
@@ -110,6 +136,7 @@ int timer_roots(seep_range_fn *fn, void *arg); /* the objects of pending timers:
 /* ---- ticker.c */
 int timer_each(seep_timer_fn *fn, void *arg);             /* those of them that send on a channel of their own */
 bool timer_fact(struct timer *t, struct seep_timer *out); /* ticker.c: false when it is none of those */
+void timer_let_go(uintptr_t object);                      /* a timer or ticker that nothing reaches */
 void *timer_object(struct timer *t); /* the heap block that t is part of; NULL: a coroutine's own timer */
 
 void ctx_fork_child(void); /* ctx.c */
@@ -129,7 +156,8 @@ uint32_t site_here(struct m *m, uintptr_t ra, uintptr_t cfa);
 /* ---- report.c */
 _Noreturn void report_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void report_deadlock(void);
-void report_install(void); /* the overflow report */
+void report_install(void);    /* the overflow report */
+bool report_has_faults(void); /* SIGSEGV still comes here */
 
 /* ---- dump.c: all stacks on SIGQUIT. */
 void dump_install(void);

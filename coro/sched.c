@@ -380,9 +380,12 @@ _Noreturn void sched_loop(struct m *m)
             fp_check();
             if (likely(!g)) g = find_runnable(m);
             found(m);
-            if (unlikely(g->flags & G_LOCKED)) {
-                lock_thread_pass(m, g);
-                continue;
+            if (unlikely(g->flags & G_ASIDE)) {
+                if (g->flags & G_LOCKED) {
+                    lock_thread_pass(m, g);
+                    continue;
+                }
+                g_unpack(g);
             }
         }
         struct p *p = m->p;

@@ -9,38 +9,31 @@
  *   1. A slot belongs to one descriptor for ever (g.c reuses the pair); slots are handed out in address order.
  *   2. Below every usable stack is a guard, or, where the kernel gives none, a word that is checked at each switch.
  *   3. A stack's top is offset by up to 15 cache lines, so that a thousand stacks do not share one set of the cache.
+ *   4. Regions begin at a multiple of what one page table covers: whole ones can be given back (stack_rest.c).
  * Guards are kept over reuse and over a release of the pages. Locks: one, the innermost of the runtime. Allocates
  * address space only. Sizes in bytes.
  *
  * Tried and dropped: a mapping for each stack (32,700 of them and the kernel refuses); 2 KiB segments that are copied or
  * chained (C pointers can't be moved; one lazily bound call needs 3.2 KB). */
-#include "coro/runtime.h"
+#include "coro/stack.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "agent/os/ranges.h"
 
-enum { MAX_REGIONS = 16, PROTECT_MAX = 30000 };
+enum { PROTECT_MAX = 30000, PAGE_TABLE = 2 << 20, AS_SHARE = 8 };
 static const uint64_t CANARY = 0x5eed0fc0a57acc5dull;
 
-static const struct class
-{
-    size_t slot, guard;
-    uint32_t region_slots, batch;
-} classes[STACK_CLASSES] = {
+const struct stack_class stack_classes[STACK_CLASSES] = {
     {64u << 10, 4u << 10, 1u << 20, 64}, {256u << 10, 16u << 10, 1u << 21, 64}, {1u << 20, 16u << 10, 1u << 16, 16},
     {8u << 20, 64u << 10, 1u << 13, 4},  {64u << 20, 64u << 10, 1u << 10, 1},   {1u << 30, 64u << 10, 1u << 7, 1},
 };
 
-struct region {
-    uintptr_t lo;
-    uint32_t nslots, ready, next; /* slots: in all, guarded and usable, handed out */
-};
-
 static struct colock lock;
-static struct region regions[STACK_CLASSES][MAX_REGIONS];
+static struct region regions[STACK_CLASSES][STACK_REGIONS];
 static _Atomic uint32_t nregions[STACK_CLASSES];
 static _Atomic size_t sys_bytes;
 static uint32_t protected_guards;
@@ -51,7 +44,7 @@ int stack_class(size_t limit)
 {
     if (limit == 0) return STACK_DEFAULT;
     for (int c = 0; c < STACK_CLASSES; c++)
-        if (limit <= classes[c].slot) return c;
+        if (limit <= stack_classes[c].slot) return c;
     return -1;
 }
 
@@ -64,17 +57,30 @@ static void guard_mode_init(void)
     if (guard_mode == GUARD_CANARY) stack_canaries = true;
 }
 
+/* Of address space, where that is limited, a region takes a part only. */
+static size_t region_max(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_AS, &l) != 0 || l.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    return (size_t)l.rlim_cur / AS_SHARE;
+}
+
 static bool add_region(int cls)
 {
-    uint32_t n = nregions[cls];
-    if (n == MAX_REGIONS) return false;
-    for (uint32_t slots = classes[cls].region_slots; slots >= classes[cls].batch; slots /= 2) {
-        void *p = os_reserve(NULL, (size_t)slots * classes[cls].slot, classes[cls].slot, OS_STACK);
+    const struct stack_class *c = &stack_classes[cls];
+    uint32_t n = nregions[cls], least = c->batch;
+    if (n == STACK_REGIONS) return false;
+    size_t max = region_max(), align = c->slot > PAGE_TABLE ? c->slot : PAGE_TABLE;
+    uint32_t *owner = os_alloc(c->region_slots * sizeof *owner, OS_META);
+    for (uint32_t slots = c->region_slots; owner && slots >= least; slots /= 2) {
+        if ((size_t)slots * c->slot > max && slots > least) continue;
+        void *p = os_reserve(NULL, (size_t)slots * c->slot, align, OS_STACK);
         if (!p) continue;
-        regions[cls][n] = (struct region){.lo = (uintptr_t)p, .nslots = slots};
+        regions[cls][n] = (struct region){.lo = (uintptr_t)p, .nslots = slots, .owner = owner};
         nregions[cls] = n + 1;
         return true;
     }
+    if (owner) os_free(owner, c->region_slots * sizeof *owner);
     return false;
 }
 
@@ -98,7 +104,7 @@ static void guard_one(const struct os_range *r)
 /* Makes the next batch of a region usable. */
 static bool ready_batch(int cls, struct region *r)
 {
-    const struct class *c = &classes[cls];
+    const struct stack_class *c = &stack_classes[cls];
     uint32_t n = c->batch < r->nslots - r->ready ? c->batch : r->nslots - r->ready;
     char *lo = (char *)(r->lo + (uintptr_t)r->ready * c->slot);
     size_t size = (size_t)n * c->slot;
@@ -121,9 +127,9 @@ static bool ready_batch(int cls, struct region *r)
     return true;
 }
 
-bool stack_alloc(int cls, uintptr_t *lo, uintptr_t *hi)
+bool stack_alloc(int cls, uint32_t owner, uintptr_t *lo, uintptr_t *hi)
 {
-    const struct class *c = &classes[cls];
+    const struct stack_class *c = &stack_classes[cls];
     colock_acquire(&lock);
     uint32_t n = nregions[cls];
     struct region *r = n ? &regions[cls][n - 1] : NULL;
@@ -131,6 +137,7 @@ bool stack_alloc(int cls, uintptr_t *lo, uintptr_t *hi)
     bool ok = r && (r->next < r->ready || ready_batch(cls, r));
     if (ok) {
         uint32_t slot = r->next++;
+        r->owner[slot] = owner;
         uintptr_t base = r->lo + (uintptr_t)slot * c->slot;
         *lo = base + c->guard;
         *hi = base + c->slot - (slot % 16) * 64;
@@ -139,23 +146,33 @@ bool stack_alloc(int cls, uintptr_t *lo, uintptr_t *hi)
     return ok;
 }
 
-static struct region *find(uintptr_t addr, int *cls)
+struct region *stack_region(uintptr_t addr, int *cls)
 {
     for (int k = 0; k < STACK_CLASSES; k++)
         for (uint32_t i = 0; i < nregions[k]; i++) {
             struct region *r = &regions[k][i];
-            if (addr >= r->lo && addr < r->lo + r->ready * classes[k].slot) return *cls = k, r;
+            if (addr >= r->lo && addr < r->lo + r->ready * stack_classes[k].slot) return *cls = k, r;
         }
     return NULL;
+}
+
+bool stack_owner(uintptr_t addr, uint32_t *index)
+{
+    int cls;
+    const struct region *r = stack_region(addr, &cls);
+    uintptr_t slot = r ? (addr - r->lo) / stack_classes[cls].slot : 0;
+    if (!r || slot >= r->next) return false;
+    *index = r->owner[slot];
+    return true;
 }
 
 bool stack_guard_at(uintptr_t addr, uintptr_t *slot_lo)
 {
     int cls;
-    struct region *r = find(addr, &cls);
+    const struct region *r = stack_region(addr, &cls);
     if (!r) return false;
-    uintptr_t base = addr - (addr - r->lo) % classes[cls].slot;
-    *slot_lo = base + classes[cls].guard;
+    uintptr_t base = addr - (addr - r->lo) % stack_classes[cls].slot;
+    *slot_lo = base + stack_classes[cls].guard;
     return addr < *slot_lo;
 }
 
@@ -179,30 +196,49 @@ void stack_release_pages(struct g *const *gs, unsigned n)
 void stack_check(struct g *g)
 {
     int cls;
-    if (!find(g->stack_lo, &cls)) return; /* main's */
+    if (!stack_region(g->stack_lo, &cls)) return; /* main's */
     uint64_t word = *(uint64_t *)g->stack_lo;
     if (likely(word == CANARY || word == 0)) return; /* 0: guarded by the kernel, never written */
     g_set_status(g, G_RUNNING);
     report_fatal("stack overflow in coroutine %llu (limit %zu KiB): the word at the end of its stack was overwritten",
-                 (unsigned long long)g->id, (size_t)(classes[cls].slot >> 10));
+                 (unsigned long long)g->id, (size_t)(stack_classes[cls].slot >> 10));
 }
 
-int stack_ranges(seep_range_fn *fn, void *arg)
+int stack_each_region(int (*fn)(void *arg, struct region *r, const struct stack_class *c), void *arg)
 {
     for (int k = 0; k < STACK_CLASSES; k++)
         for (uint32_t i = 0; i < nregions[k]; i++) {
-            const struct region *r = &regions[k][i];
-            int stop = r->ready ? fn(arg, r->lo, r->lo + r->ready * classes[k].slot) : 0;
+            int stop = fn(arg, &regions[k][i], &stack_classes[k]);
             if (stop) return stop;
         }
     return 0;
+}
+
+struct range_call {
+    seep_range_fn *fn;
+    void *arg;
+};
+static int one_range(void *arg, struct region *r, const struct stack_class *c)
+{
+    const struct range_call *call = arg;
+    return r->ready ? call->fn(call->arg, r->lo, r->lo + r->ready * c->slot) : 0;
+}
+int stack_ranges(seep_range_fn *fn, void *arg)
+{
+    struct range_call call = {fn, arg};
+    return stack_each_region(one_range, &call);
 }
 
 size_t stack_sys_bytes(void)
 {
     return sys_bytes;
 }
+bool stack_guards_are_free(void)
+{
+    return guard_mode == GUARD_ADVISE;
+}
 void stack_fork_child(void)
 {
     lock = (struct colock){0};
+    stack_rest_fork_child();
 }

@@ -2,7 +2,7 @@
  *
  * Timers and tickers that programs hold. Model: Go's package time, with the semantics of Go 1.23 for the channel (it looks unbuffered,
  * and nothing stale can be received after Stop or Reset) and of 1.22 for lifetime (a running ticker stays in the timer heap
- * until it is stopped: nothing here can tell that nobody listens any more).
+ * until it is stopped; with CORO_TIMER_GC=1 until a snapshot finds that nothing reaches it, as in Go 1.23: pack_scan.c).
  *
  * An object is a channel with room for one uint64_t, followed by its timer: one block of the heap, and co_timer, co_ticker and
  * the channel are the same address. While a timer is pending its object is a root (timer_roots()).
@@ -126,6 +126,17 @@ void timer_object_end(struct co_chan *c)
     disarm(c, o);
     colock_release(&c->lock);
     while (__atomic_load_n(&o->t.firing, __ATOMIC_ACQUIRE)) os_yield();
+}
+
+/* By the snapshot's word: nothing reaches it, so nobody stops it, frees it or takes what it sends. */
+void timer_let_go(uintptr_t object)
+{
+    struct co_chan *c = (struct co_chan *)object;
+    if (c->magic != CHAN_MAGIC || !c->is_timer) return;
+    colock_acquire(&c->lock);
+    bool waited_for = c->receivers.first || c->senders.first;
+    colock_release(&c->lock);
+    if (!waited_for) co_chan_free(c);
 }
 
 static struct co_chan *object_new(enum kind kind, uint64_t ns, co_fn *fn, void *arg, uint32_t create_stack)

@@ -34,10 +34,12 @@
 #define COLD        __attribute__((noinline, cold))
 #define CO_EXPORT   __attribute__((visibility("default")))
 
-/* g.flags. Every switch to or from a coroutine goes through g0 while one of G_ASIDE is set. */
+/* g.flags. Every switch to or from a coroutine goes through g0 while one of G_ASIDE is set. Written with atomic operations. */
 enum {
     G_LOCKED = 1, /* runs on g.m only, which runs nothing else (lock_thread.c) */
-    G_ASIDE = G_LOCKED
+    G_PACKED = 2, /* its stack stands elsewhere (pack.c); how many bytes: the upper 24 bits */
+    G_MOVING = 4, /* one thread is packing or unpacking it */
+    G_ASIDE = G_LOCKED | G_PACKED | G_MOVING
 };
 
 enum g_status {

@@ -16,10 +16,17 @@
 #include "agent/contract/task.h"
 #include "agent/profile/profile.h"
 
-enum snapshot_trigger { TRIGGER_INTERVAL, TRIGGER_SIGNAL, TRIGGER_CONTROL, TRIGGER_API, TRIGGER_EXIT };
-#define SNAPSHOT_TRIGGER_NAMES                         \
-    {                                                  \
-        "interval", "signal", "control", "api", "exit" \
+enum snapshot_trigger {
+    TRIGGER_INTERVAL,
+    TRIGGER_SIGNAL,
+    TRIGGER_CONTROL,
+    TRIGGER_API,
+    TRIGGER_EXIT,
+    TRIGGER_PROVIDERS /* for what they are told only: rests(), timer_lost(). Not recorded, and works without a recording */
+};
+#define SNAPSHOT_TRIGGER_NAMES                                      \
+    {                                                               \
+        "interval", "signal", "control", "api", "exit", "providers" \
     }
 
 struct snapshot_request {

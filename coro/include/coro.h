@@ -348,6 +348,12 @@ int co_fsync(int fd);
 struct addrinfo;
 int co_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result);
 
+/* [parks] Packs the coroutines that have waited for parked_ns at least and whose stacks no word outside of them points into: the bytes that
+ * are live move to a block of their size, the pages go back to the kernel. They come back when the coroutine runs, or when somebody
+ * reads them after all. Returns how many, or a negative errno. Costs a fork of the process, as a snapshot does. Without it the runtime
+ * packs after snapshots, or each CORO_PACK_AFTER seconds (environment; "off": never). */
+long co_pack(uint64_t parked_ns);
+
 /* SIGQUIT (Ctrl-\), unless the program handles it, does this on standard error before the process dies of it.
  * Writes every coroutine's state and stack to fd, identical stacks grouped. Coroutines that run meanwhile are listed without
  * their stack. */
