@@ -18,6 +18,9 @@
 #include "agent/heap/types.h"
 
 #include "agent/os/os.h"
+#include "agent/util/options.h"
+
+enum { HUGE_MAX_ALLOC = 16, HUGE_MIN_PAGES = 8192 }; /* 128 KiB, 64 MiB */
 
 struct region *heap_regions[ROOT_ENTRIES];
 struct mspan **heap_root[ROOT_ENTRIES];
@@ -122,6 +125,17 @@ static bool reserve_more(size_t need)
     return true;
 }
 
+/* Huge pages, once the heap is large, where it grows for small objects: large blocks may be touched here and there
+ * only, and each touch would then cost 2 MiB. In recorded programs, where a snapshot's pause is the copy of the page tables. */
+static void advise_huge(uintptr_t lo, uintptr_t hi, size_t npages)
+{
+    if (npages >= HUGE_MAX_ALLOC || mheap.mapped_pages < HUGE_MIN_PAGES ||
+        options_debug("thp", agent_options.out[0] != 0) == 0)
+        return;
+    if (os_huge((void *)lo, hi - lo, true) != 0) return;
+    for (uintptr_t at = lo; at < hi; at += HUGE_BYTES) arena_of(at)->huge |= huge_bit(at);
+}
+
 bool arena_grow(size_t npages)
 {
     size_t need = ((npages << HPAGE_SHIFT) + CHUNK_BYTES - 1) & ~(CHUNK_BYTES - 1);
@@ -144,6 +158,7 @@ bool arena_grow(size_t npages)
     }
     if (os_map((void *)lo, need) != 0 || os_used((void *)lo, need) != 0) return false;
     mheap.grow_lo = hi;
+    advise_huge(lo, hi, npages);
     usage_add(&mheap.mapped_pages, (int64_t)(need >> HPAGE_SHIFT));
     for (uintptr_t at = lo; at < hi;) {
         struct arena *a = arena_of(at);

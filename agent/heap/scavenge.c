@@ -20,8 +20,9 @@
  *
  * Invariants
  *   1. Pages being given back are allocated in the bitmap meanwhile, so no lock is held during the system call.
- *   2. A run given back is at least MIN_PAGES long, unless everything is asked for; in the background,
- *      chunks that are nearly full are left alone.
+ *   2. A run given back is at most 2 MiB (0.3 ms). By effort: ACTIVE, a program that allocates: runs of MIN_PAGES and more, nothing of
+ *      chunks that are nearly full, nothing of huge pages more than half full; AT_REST: any run, but of huge pages only where an
+ *      eighth is won; EVERYTHING: when asked for or above the limit.
  *   3. CPU time of the background scavenger is at most 1 % of the time that passed, and 100 ms (of 10 s) that may be saved
  *      up, and are there at the start: enough for 900 MiB of 4 KiB pages at 110 µs a MiB. One tick in a thread of the
  *      program is 2 ms (in a free) or 10 ms (in a wait) at most.
@@ -34,7 +35,6 @@
 
 enum {
     MIN_PAGES = 8,     /* 64 KiB */
-    MAX_PAGES = 512,   /* at most so many in one system call: some 0.5 ms */
     DENSE_PAGES = 496, /* a chunk with so many pages in use (96.9 %) is not worth it */
     TICK_PAGES = 128,  /* freed ones between two looks at the books */
     TICK_NS = 100000000,
@@ -66,22 +66,33 @@ static struct {
     bool agent_thread;  /* ticks */
 } pace = {.credit_ns = SAVED_NS};
 
+/* How much is worth a system call, and a huge page. */
+enum effort { ACTIVE, AT_REST, EVERYTHING };
+
 static unsigned bit_at(const uint64_t *w, unsigned i)
 {
     return w[i / 64] >> (i % 64) & 1;
 }
 
-static unsigned pages_in_use(const struct chunk *c)
+/* Of [lo, hi), in words. */
+static unsigned pages_in_use(const struct chunk *c, unsigned lo, unsigned hi)
 {
     unsigned n = 0;
-    for (int w = 0; w < CHUNK_WORDS; w++) n += (unsigned)__builtin_popcountll(c->alloc[w]);
+    for (unsigned w = lo / 64; w < hi / 64; w++) n += (unsigned)__builtin_popcountll(c->alloc[w]);
     return n;
 }
 
-/* The highest run of idle pages in the chunk that are not yet given back. */
-static unsigned highest_run(const struct chunk *c, unsigned min, unsigned *from)
+static unsigned pages_to_give(const struct chunk *c, unsigned lo, unsigned hi)
 {
-    for (unsigned end = CHUNK_PAGES; end > 0;) {
+    unsigned n = 0;
+    for (unsigned w = lo / 64; w < hi / 64; w++) n += (unsigned)__builtin_popcountll(~(c->alloc[w] | c->scav[w]));
+    return n;
+}
+
+/* The highest run in [lo, hi) of idle pages that are not yet given back. */
+static unsigned highest_run(const struct chunk *c, unsigned lo, unsigned hi, unsigned min, unsigned *from)
+{
+    for (unsigned end = hi; end > lo;) {
         uint64_t idle = ~(c->alloc[(end - 1) / 64] | c->scav[(end - 1) / 64]);
         if (idle == 0 && end % 64 == 0) {
             end -= 64;
@@ -91,19 +102,41 @@ static unsigned highest_run(const struct chunk *c, unsigned min, unsigned *from)
             end--;
             continue;
         }
-        unsigned lo = end - 1;
-        while (lo > 0 && !bit_at(c->alloc, lo - 1) && !bit_at(c->scav, lo - 1)) lo--;
-        if (end - lo >= min) {
-            *from = lo;
-            return end - lo;
+        unsigned at = end - 1;
+        while (at > lo && !bit_at(c->alloc, at - 1) && !bit_at(c->scav, at - 1)) at--;
+        if (end - at >= min) {
+            *from = at;
+            return end - at;
         }
-        end = lo;
+        end = at;
+    }
+    return 0;
+}
+
+/* Is it worth to give back a part of the huge page, and so to break it? */
+static bool worth_breaking(const struct chunk *c, unsigned lo, enum effort effort)
+{
+    unsigned used = pages_in_use(c, lo, lo + HUGE_PAGES);
+    if (used == 0 || effort == EVERYTHING) return true;
+    return effort == ACTIVE ? used <= HUGE_PAGES / 2 : pages_to_give(c, lo, lo + HUGE_PAGES) >= HUGE_PAGES / 8;
+}
+
+/* The next run in the chunk at `at`, by halves, which are huge pages or would be. */
+static unsigned run_in_chunk(const struct arena *a, uintptr_t at, enum effort effort, unsigned *from)
+{
+    const struct chunk *c = &a->chunks[(at / CHUNK_BYTES) % ARENA_CHUNKS];
+    if (effort == ACTIVE && pages_in_use(c, 0, CHUNK_PAGES) >= DENSE_PAGES) return 0;
+    for (unsigned lo = CHUNK_PAGES; lo > 0;) {
+        lo -= HUGE_PAGES;
+        if ((a->huge & huge_bit(at + ((uintptr_t)lo << HPAGE_SHIFT))) && !worth_breaking(c, lo, effort)) continue;
+        unsigned n = highest_run(c, lo, lo + HUGE_PAGES, effort == ACTIVE ? MIN_PAGES : 1, from);
+        if (n > 0) return n;
     }
     return 0;
 }
 
 /* Under the lock: the next run below *cursor, or 0. */
-static uintptr_t pick(uintptr_t *cursor, bool all, unsigned *n)
+static uintptr_t pick(uintptr_t *cursor, enum effort effort, unsigned *n)
 {
     for (;;) {
         const struct region *r = NULL;
@@ -113,10 +146,8 @@ static uintptr_t pick(uintptr_t *cursor, bool all, unsigned *n)
         if (*cursor > top) *cursor = top;
         for (uintptr_t at = (*cursor - 1) & ~(CHUNK_BYTES - 1);; at -= CHUNK_BYTES) {
             const struct arena *a = arena_of(at);
-            const struct chunk *c = a ? &a->chunks[(at / CHUNK_BYTES) % ARENA_CHUNKS] : NULL;
             unsigned from;
-            if (c && r->l4[(at - r->base) / CHUNK_BYTES].max > 0 && (all || pages_in_use(c) < DENSE_PAGES) &&
-                (*n = highest_run(c, all ? 1 : MIN_PAGES, &from)) > 0) {
+            if (a && r->l4[(at - r->base) / CHUNK_BYTES].max > 0 && (*n = run_in_chunk(a, at, effort, &from)) > 0) {
                 *cursor = at + CHUNK_BYTES; /* there may be more in this chunk */
                 return at + ((uintptr_t)from << HPAGE_SHIFT);
             }
@@ -126,21 +157,36 @@ static uintptr_t pick(uintptr_t *cursor, bool all, unsigned *n)
     }
 }
 
-static size_t give_back(uintptr_t *cursor, bool all, bool lazy)
+/* A huge page of which a part goes while the rest is in use is to stay broken: the kernel would fill it up again behind our
+ * back. One that is all idle may become one again. Called before the pages are taken. */
+static bool set_huge(uintptr_t p)
+{
+    uintptr_t base = p & ~(HUGE_BYTES - 1);
+    struct arena *a = arena_of(p);
+    unsigned lo = (unsigned)(base / HUGE_BYTES % 2) * HUGE_PAGES;
+    bool idle = pages_in_use(&a->chunks[(p / CHUNK_BYTES) % ARENA_CHUNKS], lo, lo + HUGE_PAGES) == 0;
+    uint32_t bit = huge_bit(p);
+    if (!((idle ? a->broken : a->huge) & bit)) return true;
+    if (os_huge((void *)base, HUGE_BYTES, idle) != 0) return idle;
+    /* In one call, for only then does the kernel (6.14) give the table of small pages back, which is in a huge one's way. */
+    if (idle) os_unused((void *)base, HUGE_BYTES, false);
+    a->huge ^= bit;
+    a->broken ^= bit;
+    return true;
+}
+
+static size_t give_back(uintptr_t *cursor, enum effort effort, bool lazy)
 {
     unsigned n;
     size_t scavenged;
     lock_acquire(&mheap.lock);
-    uintptr_t p = pick(cursor, all, &n);
-    if (p && n > MAX_PAGES) {
-        p += (uintptr_t)(n - MAX_PAGES) << HPAGE_SHIFT;
-        n = MAX_PAGES;
-    }
+    uintptr_t p = pick(cursor, effort, &n);
+    bool ok = p && set_huge(p);
     if (p) pages_take(p, n, &scavenged);
     if (p && lazy) mheap.lazy = true; /* before any of it can be had as zeroed */
     lock_release(&mheap.lock);
     if (!p) return 0;
-    bool ok = os_unused((void *)p, (size_t)n << HPAGE_SHIFT, lazy) == 0;
+    ok = ok && os_unused((void *)p, (size_t)n << HPAGE_SHIFT, lazy) == 0;
     lock_acquire(&mheap.lock);
     pages_free(p, n, ok);
     lock_release(&mheap.lock);
@@ -157,13 +203,12 @@ static bool lazy_wanted(void)
     return options_debug("madvdontneed", 1) == 0;
 }
 
-size_t scavenge_some(size_t max_bytes, bool all)
+static size_t scavenge_all(size_t max_bytes)
 {
     uintptr_t cursor = (uintptr_t)1 << 48;
-    bool lazy = !all && lazy_wanted();
     size_t done = 0;
     while (done < max_bytes) {
-        size_t n = give_back(&cursor, all, lazy);
+        size_t n = give_back(&cursor, EVERYTHING, false);
         if (n == 0) break;
         done += n;
     }
@@ -182,7 +227,7 @@ size_t heap_release(size_t keep_bytes)
                      __atomic_load_n(&mheap.inuse_pages, __ATOMIC_RELAXED) -
                      __atomic_load_n(&mheap.released_pages, __ATOMIC_RELAXED))
                     << HPAGE_SHIFT;
-    size_t n = idle > keep_bytes ? scavenge_some(idle - keep_bytes, true) : 0;
+    size_t n = idle > keep_bytes ? scavenge_all(idle - keep_bytes) : 0;
     agent_leave();
     return n;
 }
@@ -250,16 +295,17 @@ static void tick(uint64_t most_ns)
     if (resident > goal) mcentral_sweep();
     uintptr_t cursor = (uintptr_t)1 << 48;
     bool hurry = agent_options.memlimit != 0 && resident << HPAGE_SHIFT > agent_options.memlimit;
-    bool lazy = lazy_wanted(), all = hurry || goal <= inuse + 2 * REST_PAGES, stuck = false;
+    enum effort effort = hurry ? EVERYTHING : goal <= inuse + 2 * REST_PAGES ? AT_REST : ACTIVE;
+    bool lazy = lazy_wanted(), stuck = false;
     while (resident > goal && !stuck && (spent < may || hurry)) {
-        size_t n = give_back(&cursor, all, lazy);
+        size_t n = give_back(&cursor, effort, lazy);
         stuck = n == 0;
         n >>= HPAGE_SHIFT;
         resident -= n < resident ? n : resident;
         spent = os_thread_cpu_ns() - cpu;
     }
     pace.credit_ns -= spent < pace.credit_ns ? spent : pace.credit_ns;
-    set_waits_work(resident > inuse + 2 * REST_PAGES && !(stuck && all));
+    set_waits_work(resident > inuse + 2 * REST_PAGES && !(stuck && effort != ACTIVE));
 }
 
 void heap_background_tick(void)

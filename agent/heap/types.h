@@ -43,11 +43,13 @@ enum {
     ROOT_ENTRIES = 1 << (48 - REGION_SHIFT),
     PLAIN_CLASSES = 2 * SIZE_CLASSES,
     SPAN_CLASSES = 2 * PLAIN_CLASSES, /* from PLAIN_CLASSES on: the same for sampled objects */
+    HUGE_PAGES = 256,                 /* of a huge page: 2 MiB */
     PCACHE_PAGES = 64,                /* pages of a thread's page cache */
     PCACHE_MAX_ALLOC = 16,            /* requests below this go through it */
 };
 #define ARENA_BYTES ((size_t)1 << ARENA_SHIFT)
 #define CHUNK_BYTES ((size_t)CHUNK_PAGES << HPAGE_SHIFT)
+#define HUGE_BYTES  ((size_t)HUGE_PAGES << HPAGE_SHIFT)
 #define HEAP_HINT   ((uintptr_t)0x00c0 << 32)
 
 struct mcache;
@@ -173,6 +175,8 @@ struct chunk {
 struct arena {
     uintptr_t base;
     size_t mapped_pages; /* grown: Prepared; the rest is Reserved */
+    uint32_t huge;       /* a bit for 2 MiB each: MADV_HUGEPAGE */
+    uint32_t broken;     /* was, until a part of it was given back */
     struct chunk chunks[ARENA_CHUNKS];
 };
 
@@ -339,6 +343,11 @@ void persistent_fork(bool prepare);
 /* ---- arena.c, under mheap.lock */
 bool arena_grow(size_t npages); /* makes at least npages more free pages, contiguous ones */
 struct arena *arena_of(uintptr_t p);
+/* Of the huge page at p, in arena.huge. */
+static inline uint32_t huge_bit(uintptr_t p)
+{
+    return 1u << ((p / HUGE_BYTES) % (ARENA_BYTES / HUGE_BYTES));
+}
 struct region *region_of(uintptr_t p);
 
 /* ---- pagealloc.c, under mheap.lock. Addresses are of pages; 0: none. */
@@ -399,7 +408,6 @@ void large_free(struct mcache *mc, struct mspan *s, uintptr_t p);
 void *large_realloc(struct mspan *s, size_t size); /* in place or by moving pages; NULL: the caller copies */
 
 /* ---- scavenge.c */
-size_t scavenge_some(size_t max_bytes, bool all);
 void scavenge_freed(size_t npages); /* a span's pages were freed; no heap lock is held */
 void scavenge_fork_child(void);
 
