@@ -48,18 +48,21 @@ static void *out_of_memory(void)
 static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
 {
     bool fresh = false;
-    struct slot *p = fine_class(sc) && mc->bin[sc >> 1].n != 0 ? bin_pop(&mc->bin[sc >> 1]) : NULL;
+    struct bin *b = fine_class(sc) ? &mc->bin[sc >> 1] : &mc->bin[0];
+    struct slot *p = b->top != b->base ? bin_pop(b) : NULL;
+    size_t size = class_to_size[size_class_of(sc)];
     if (!p) {
+        if (b->missed >= b->grow_at) bin_grow(mc, b);
         struct mspan *s = mc->alloc[sc];
-        p = span_pop(s, &fresh);
+        p = span_pop(s, size, &fresh);
         if (!p) {
             s = mcache_refill(mc, sc);
             if (!s) return NULL;
-            p = span_pop(s, &fresh);
+            p = span_pop(s, size, &fresh);
         }
         zero &= !fresh || s->needzero;
     }
-    if (zero) memset(p, 0, class_to_size[size_class_of(sc)]);
+    if (zero) memset(p, 0, size);
     return p;
 }
 
@@ -137,13 +140,20 @@ __attribute__((noinline)) void *malloc_slow(size_t size, unsigned flags)
     return p;
 }
 
+__attribute__((noinline)) void *malloc_sampled(struct mcache *mc, void *p, uint64_t cost, size_t size)
+{
+    mc->sample += (int64_t)cost;
+    fast_free(p);
+    return malloc_slow(size, 0);
+}
+
 /* Over FINE_MAX_BYTES, or the thread's first. */
 __attribute__((noinline)) void *malloc_medium(size_t size)
 {
     struct mcache *mc = agent_tls.mcache;
     if (UNLIKELY(size - FINE_MAX_BYTES - 1 >= SMALL_MAX_BYTES - FINE_MAX_BYTES || mc == NULL))
         return malloc_slow(size, 0);
-    return class_take(mc, abi_to_class128[(size - FINE_MAX_BYTES + 127) >> 7], size, malloc_slow);
+    return bin_take(mc, abi_to_bin128[(size - FINE_MAX_BYTES + 127) >> 7], size, malloc_slow);
 }
 
 void *heap_alloc(size_t size, size_t align, unsigned flags)
@@ -165,31 +175,11 @@ void heap_bad_link(const struct mspan *s, const struct slot *p)
     log_fatal("malloc: block %p of %zu bytes was written to after free, or freed twice", (const void *)p, s->elem_size);
 }
 
-/* In a span of another thread the list may change under the walk. Then the walk ends early, and never at a slot that is
- * allocated: a slot's link is cleared before it is handed out. */
-static bool in_list(const struct mspan *s, uintptr_t first, uintptr_t p)
-{
-    uint32_t left = s->nelems;
-    for (uintptr_t f = first; f - s->base < s->limit - s->base && span_slot_start(s, f) && left > 0; left--) {
-        if (f == p) return true;
-        f = (uintptr_t)slot_decode(__atomic_load_n(&((const struct slot *)f)->link, __ATOMIC_RELAXED));
-    }
-    return false;
-}
-
-bool slot_is_free(const struct mspan *s, const struct slot *slot)
-{
-    uintptr_t p = (uintptr_t)slot;
-    return p >= s->bump || in_list(s, (uintptr_t)s->free, p) ||
-           in_list(s, REMOTE_ADDR(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE)), p) || bins_hold(s, p);
-}
-
 static void check_free(const struct mspan *s, uintptr_t p)
 {
-    if (UNLIKELY(!span_slot_start(s, p) || p - s->base >= (size_t)s->nelems * s->elem_size))
+    if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump))
         heap_bad_free((void *)p, "not the start of an allocated block");
-    const struct slot *slot = (const struct slot *)p;
-    if (UNLIKELY(span_has_last(s, slot) || p >= s->bump || (agent_options.check >= 1 && slot_is_free(s, slot))))
+    if (UNLIKELY(__atomic_load_n(span_mark(s, p), __ATOMIC_RELAXED) != MARK_USED))
         heap_bad_free((void *)p, "already free");
 }
 
@@ -211,8 +201,6 @@ static void remote_free(struct mcache *mc, struct mspan *s, struct slot *p)
             new = 0;         /* nothing is in `remote` of a full span */
         } else {
             struct slot *last = (struct slot *)REMOTE_ADDR(old);
-            if (UNLIKELY(last && (last == p || last->link == slot_encode(p))) && slot_is_free(s, p))
-                heap_bad_free(p, "already free");
             p->link = slot_encode(last);
             new = REMOTE_NEXT(old, p);
         }
@@ -265,7 +253,12 @@ __attribute__((noinline)) void free_slow(void *ptr)
     } else {
         check_free(s, p);
         tell_profile(s, span_index(s, p));
-        if (!mc || !bin_take(mc, s, p)) slot_give(mc, ptr);
+        if (mc) bin_setup(mc, s);
+        uint8_t *mark = span_mark(s, p);
+        if (!mc || !bin_push(bin_of(mc, s), p, mark)) {
+            *mark = MARK_FREE;
+            slot_give(mc, ptr);
+        }
     }
     cache_leave(mc);
     errno = saved;
@@ -275,7 +268,7 @@ __attribute__((noinline)) void free_far(void *ptr)
 {
     struct mspan *s = ptr ? span_of_any((uintptr_t)ptr) : NULL;
     struct mcache *mc = agent_tls.mcache;
-    if (LIKELY(s != NULL && mc != NULL) && free_plain(mc, s, (uintptr_t)ptr, true)) return;
+    if (LIKELY(s != NULL && mc != NULL) && free_plain(mc, s, (uintptr_t)ptr)) return;
     free_slow(ptr);
 }
 

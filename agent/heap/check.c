@@ -5,7 +5,7 @@
  *   span_check   a span: geometry, page map, list lengths    O(slots)
  *   heap_check   all of it                                   O(heap); with no other thread in the heap
  *
- * SEEP_CHECK: 1 every free is checked against the free lists; 2 also a span whenever a cache takes or leaves it;
+ * SEEP_CHECK: 1 no bins, every free takes the slow path; 2 also a span whenever a cache takes or leaves it;
  * 3 also the page allocator's summaries after every change of pages by a span. */
 #include "agent/heap/fast.h"
 
@@ -20,7 +20,15 @@ static uint32_t list_length(const struct mspan *s, const struct slot *f)
     for (; f; f = slot_decode(f->link), n++) {
         uintptr_t p = (uintptr_t)f;
         INVARIANT(s, p - s->base < s->bump - s->base && span_slot_start(s, p) && n < s->nelems);
+        INVARIANT(s, *span_mark(s, p) == MARK_FREE);
     }
+    return n;
+}
+
+static uint32_t marked_free(const struct mspan *s, uint32_t from, uint32_t to)
+{
+    uint32_t n = 0;
+    for (uint32_t i = from; i < to; i++) n += __atomic_load_n(&s->marks[i], __ATOMIC_RELAXED) == MARK_FREE;
     return n;
 }
 
@@ -40,6 +48,8 @@ bool span_check(const struct mspan *s)
     uint64_t remote = __atomic_load_n(&s->remote, __ATOMIC_ACQUIRE);
     INVARIANT(s, list_length(s, s->free) + s->used == carved);
     INVARIANT(s, list_length(s, (const struct slot *)REMOTE_ADDR(remote)) == REMOTE_COUNT(remote));
+    INVARIANT(s, marked_free(s, carved, s->nelems + 1) == s->nelems + 1 - carved);
+    INVARIANT(s, marked_free(s, 0, carved) + s->used >= carved + REMOTE_COUNT(remote));
     INVARIANT(s, REMOTE_COUNT(remote) <= s->used);
     INVARIANT(s, !(remote & REMOTE_FULL) || (s->used == s->nelems && s->owner == NULL && REMOTE_ADDR(remote) == 0));
     INVARIANT(s, s->fast == NO_CACHE || s->fast == s->owner);
@@ -47,18 +57,28 @@ bool span_check(const struct mspan *s)
     return true;
 }
 
+struct sums {
+    uint64_t pages;
+    uint64_t in_bins; /* slots marked free that are in no list of their span */
+};
+
 static int check_span(void *arg, const struct heap_span_info *info)
 {
-    uint64_t *pages = arg;
-    *pages += info->npages;
-    span_check(info->span);
+    struct sums *sums = arg;
+    const struct mspan *s = info->span;
+    span_check(s);
+    sums->pages += info->npages;
+    if (s->state == SPAN_SMALL)
+        sums->in_bins += marked_free(s, 0, s->nelems) - (s->nelems - s->used) - REMOTE_COUNT(s->remote);
     return 0;
 }
 
-static void check_binned(unsigned c, uintptr_t p)
+static void check_binned(unsigned c, const struct bin_slot *at)
 {
+    uintptr_t p = at->p;
     const struct mspan *s = span_of(p);
-    if (!s || s->span_class != c * 2 || !span_slot_start(s, p) || p >= s->bump)
+    if (!s || s->span_class != c * 2 || !span_slot_start(s, p) || p >= s->bump || at->mark != span_mark(s, p) ||
+        *at->mark != MARK_FREE)
         log_fatal("heap check: %p in bin %u", (void *)p, c);
 }
 
@@ -76,23 +96,28 @@ static void check_cache(const struct mcache *mc)
         }
     }
     for (unsigned c = 0; c < SIZE_CLASSES; c++) {
-        if (!heap_traced && mc->fine[c] != mc->alloc[c * 2])
+        if (!heap_traced && mc->bin[c].fine != mc->alloc[c * 2])
             log_fatal("heap check: cache %p: fine[%u]", (const void *)mc, c);
-        if (mc->bin[c].n > class_to_bin[c]) log_fatal("heap check: cache %p: bin %u", (const void *)mc, c);
-        for (unsigned i = 0; i < mc->bin[c].n; i++) check_binned(c, bin_decode(mc->bin[c].slot[i]));
+        const struct bin *b = &mc->bin[c];
+        if (b->top < b->base || b->top > b->end) log_fatal("heap check: cache %p: bin %u", (const void *)mc, c);
+        for (const struct bin_slot *at = b->base; at < b->top; at++) check_binned(c, at);
     }
     if (idle != mc->idle_pages) log_fatal("heap check: cache %p: idle pages", (const void *)mc);
 }
 
 bool heap_check(void)
 {
-    uint64_t pages = 0;
-    heap_walk_spans(check_span, &pages);
-    if (pages != mheap.inuse_pages)
-        log_fatal("heap check: %lu pages in spans, %lu in the books", pages, mheap.inuse_pages);
+    struct sums sums = {0};
+    uint64_t binned = 0, bytes = 0;
+    heap_walk_spans(check_span, &sums);
+    if (sums.pages != mheap.inuse_pages)
+        log_fatal("heap check: %lu pages in spans, %lu in the books", sums.pages, mheap.inuse_pages);
     for (const struct mcache *mc = mheap.caches; mc; mc = mc->next_all) {
         if (mc->in_use) check_cache(mc);
+        binned += bins_count(mc, &bytes);
     }
+    if (binned != sums.in_bins)
+        log_fatal("heap check: %lu slots marked free beyond the lists, %lu in bins", sums.in_bins, binned);
     for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) {
         uint32_t n = 0;
         for (const struct mspan *s = mheap.central[sc].partial.head; s; s = s->next, n++)

@@ -6,24 +6,23 @@
  * to the one block whose address is in a register (util/critical.h). Hence the order of stores: a slot leaves the list
  * before its link is cleared, and gets its link before it enters the list; ORDER keeps the compiler to it.
  *
- * free does not read the block: it is often cold, and a load waits where a store does not. A second free is looked for
- * among the slots freed last: two of the thread's bin, else two of the span. What is freed twice with more frees between
- * is seen when it would be handed out twice, and with SEEP_CHECK=1 at once. */
+ * free does not read the block: it is often cold, and a load waits where a store does not. What it knows of the slot is in a
+ * byte of the span's marks. */
 #ifndef SEEP_HEAP_FAST_H
 #define SEEP_HEAP_FAST_H
 
 #include "agent/heap/types.h"
 #include "agent/util/critical.h"
 
-#define ORDER()       __asm__ volatile("" ::: "memory")
-#define LIKELY(x)     __builtin_expect(!!(x), 1)
-#define UNLIKELY(x)   __builtin_expect(!!(x), 0)
+#define ORDER()     __asm__ volatile("" ::: "memory")
+#define LIKELY(x)   __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+enum { BIN_BELOW = 2 };
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* A slot of s, or NULL when there is none left. *fresh: it was never handed out since the span was made.
- * A link that decodes to no address was overwritten by the program, or belongs to a slot that was freed twice and handed
- * out once already: the second hand-out is refused. */
-static ALWAYS_INLINE struct slot *span_pop(struct mspan *s, bool *fresh)
+ * A link that decodes to no address was overwritten by the program. */
+static ALWAYS_INLINE struct slot *span_pop(struct mspan *s, size_t size, bool *fresh)
 {
     struct slot *p = s->free;
     *fresh = false;
@@ -38,17 +37,12 @@ static ALWAYS_INLINE struct slot *span_pop(struct mspan *s, bool *fresh)
         uintptr_t b = s->bump;
         if (UNLIKELY(b >= s->limit)) return NULL;
         p = (struct slot *)b;
-        s->bump = b + s->elem_size;
+        s->bump = b + size;
         *fresh = true;
     }
     s->used++;
+    *span_mark(s, (uintptr_t)p) = MARK_USED;
     return p;
-}
-
-/* Is it one of the two slots freed last? */
-static ALWAYS_INLINE bool span_has_last(const struct mspan *s, const struct slot *p)
-{
-    return s->free == p || (s->free && s->free->link == slot_encode(p));
 }
 
 static ALWAYS_INLINE void span_push(struct mspan *s, struct slot *p)
@@ -58,88 +52,72 @@ static ALWAYS_INLINE void span_push(struct mspan *s, struct slot *p)
     s->free = p;
 }
 
-/* Addresses as bins have them; 0 is none. */
-static ALWAYS_INLINE uint32_t bin_encode(uintptr_t p)
-{
-    return (uint32_t)((p - heap_first) >> 3) + 1;
-}
-
-static ALWAYS_INLINE uintptr_t bin_decode(uint32_t at)
-{
-    return heap_first - 8 + ((uintptr_t)at << 3);
-}
-
-/* From a bin that is not empty. */
+/* From a bin that is not empty. The program will write the block, and those that are next: fetching the one after the next
+ * now hides most of that. Below the lowest place there are BIN_BELOW more, whatever they hold. */
 static ALWAYS_INLINE struct slot *bin_pop(struct bin *b)
 {
-    size_t top = b->n - 1;
-    uintptr_t p = bin_decode(b->slot[top]);
-    b->n = (uint32_t)top;
+    struct bin_slot *top = b->top - 1;
+    uintptr_t p = top->p;
+    uint8_t *mark = top->mark;
+    __builtin_prefetch((const void *)top[-BIN_BELOW].p, 1);
+    b->top = top;
+    ORDER();
+    *mark = MARK_USED;
     return (struct slot *)p;
 }
 
-/* Is it one of the BIN_LOOK that came last? */
-static ALWAYS_INLINE bool bin_has(const struct bin *b, size_t n, uint32_t at)
+/* false: it is full. */
+static ALWAYS_INLINE bool bin_push(struct bin *b, uintptr_t p, uint8_t *mark)
 {
-    const uint32_t *top = b->none + n; /* BIN_LOOK below the next free place */
-    return top[1] == at || top[0] == at;
-}
-_Static_assert(BIN_LOOK == 2 && offsetof(struct bin, slot) == offsetof(struct bin, none) + sizeof(uint32_t[BIN_LOOK]),
-               "bin_has");
-
-enum bin_answer { BIN_TAKEN, BIN_FULL, BIN_TWICE };
-
-static ALWAYS_INLINE enum bin_answer bin_push(struct bin *b, uintptr_t p)
-{
-    uint32_t at = bin_encode(p);
-    size_t n = b->n;
-    if (n >= b->max) return BIN_FULL;
-    if (UNLIKELY(bin_has(b, n, at))) return BIN_TWICE;
-    b->slot[n] = at;
+    struct bin_slot *top = b->top;
+    if (UNLIKELY(top == b->end)) return false;
+    top->p = p;
+    top->mark = mark;
+    *mark = MARK_FREE;
     ORDER();
-    b->n = (uint32_t)(n + 1);
-    return BIN_TAKEN;
+    b->top = top + 1;
+    return true;
 }
 
-/* A slot of class c, or what `slow` gives when the caller's cache has none or the sample counter is used up. */
-static ALWAYS_INLINE void *class_take(struct mcache *mc, unsigned c, size_t size, void *(*slow)(size_t, unsigned))
+/* A slot of the class whose bin is there, or what `slow` gives when the caller's cache has none or the bin is to grow. When the
+ * sample counter is used up, the slot goes back, and malloc_sampled() takes another. */
+static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size, void *(*slow)(size_t, unsigned))
 {
-    struct bin *b = &mc->bin[c];
+    struct bin *b = (struct bin *)(void *)((char *)mc->bin + at);
     struct slot *p;
     __asm__("" : "+r"(b)); /* one address for all of the bin's fields */
-    int64_t left = mc->sample - (int64_t)b->cost;
-    if (UNLIKELY(left < 0)) return slow(size, 0);
-    if (LIKELY(b->n != 0)) {
+    if (LIKELY(b->top != b->base)) {
         p = bin_pop(b);
     } else {
         bool fresh;
-        p = span_pop(mc->fine[c], &fresh);
+        if (UNLIKELY(b->missed >= b->grow_at)) return slow(size, 0);
+        p = span_pop(b->fine, b->size, &fresh);
         if (UNLIKELY(p == NULL)) return slow(size, 0);
     }
-    mc->sample = left;
-    return p;
+    mc->sample -= (int64_t)b->cost;
+    return UNLIKELY(mc->sample < 0) ? malloc_sampled(mc, p, b->cost, size) : p;
 }
 
 static ALWAYS_INLINE void *fast_malloc(size_t size)
 {
     struct mcache *mc = agent_tls.mcache;
     if (UNLIKELY(size > FINE_MAX_BYTES || mc == NULL)) return malloc_medium(size);
-    return class_take(mc, abi_to_class8[(size + 7) >> 3], size, malloc_slow);
+    return bin_take(mc, abi_to_bin8[(size + 7) >> 3], size, malloc_slow);
 }
 
-/* The slot at p of span s; false: for free_slow, as every sampled object. `far`: p is not in the first region, and has no
- * place in a bin. */
-static ALWAYS_INLINE bool free_plain(struct mcache *mc, struct mspan *s, uintptr_t p, bool far)
+/* The slot at p of span s; false: for free_slow, as every sampled object. */
+static ALWAYS_INLINE bool free_plain(struct mcache *mc, struct mspan *s, uintptr_t p)
 {
-    struct slot *slot = (struct slot *)p;
-    if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump)) return false;
-    if (!far) {
-        enum bin_answer a = bin_push(bin_of(mc, s), p);
-        if (LIKELY(a == BIN_TAKEN)) return true;
-        if (UNLIKELY(a == BIN_TWICE)) return false;
-    }
-    if (UNLIKELY(s->fast != mc || span_has_last(s, slot))) return false;
-    span_push(s, slot);
+    uint128 at = (uint128)(p - s->base) * s->inverse; /* span_slot_start and span_index at once */
+    if (UNLIKELY((uint64_t)at >= s->inverse)) return false;
+    uint8_t *mark = s->marks + (uint64_t)(at >> 64);
+    if (UNLIKELY(*mark != MARK_USED)) return false;
+    struct bin *b = bin_of(mc, s);
+    if (LIKELY(bin_push(b, p, mark))) return true;
+    if (UNLIKELY(s->fast != mc)) return false;
+    b->missed++;
+    *mark = MARK_FREE;
+    span_push(s, (struct slot *)p);
     if (UNLIKELY(--s->used == 0)) free_emptied(s);
     return true;
 }
@@ -151,7 +129,7 @@ static ALWAYS_INLINE void fast_free(void *ptr)
     struct mspan *s;
     if (UNLIKELY(page >= REGION_PAGES))
         free_far(ptr);
-    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || mc == NULL || !free_plain(mc, s, p, false)))
+    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || mc == NULL || !free_plain(mc, s, p)))
         free_slow(ptr);
 }
 

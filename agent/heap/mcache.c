@@ -13,7 +13,7 @@
  *   2. A span is marked full (REMOTE_FULL) by its owner only, by compare-and-swap from "nothing in remote", after
  *      its owner field was cleared. Hence a remote free comes either before (and the owner sees it, and keeps the span) or
  *      after (and its thread sees REMOTE_FULL, and owns the span).
- *   3. fine[] agrees with alloc[] for the classes of the C ABI.
+ *   3. A bin's `fine` agrees with alloc[] for the classes of the C ABI.
  *   4. Empty spans kept in a cache are at most IDLE_MAX_PAGES together, beyond the current ones.
  * Locks: none but mheap.cache_lock for the list of caches; callees take theirs. In critical sections. */
 #include "agent/heap/types.h"
@@ -39,14 +39,14 @@ void mcache_make_current(struct mcache *mc, struct mspan *s)
     s->current = true;
     mc->alloc[sc] = s;
     bin_setup(mc, s);
-    if (fine_class(sc) && !heap_traced) mc->fine[sc >> 1] = s;
+    if (fine_class(sc) && !heap_traced) mc->bin[sc >> 1].fine = s;
 }
 
 /* Forgets the current span of a class; the span itself is not touched, it may be another thread's by now. */
 static void forget_current(struct mcache *mc, unsigned sc)
 {
     mc->alloc[sc] = &empty_span;
-    if (fine_class(sc)) mc->fine[sc >> 1] = &empty_span;
+    if (fine_class(sc)) mc->bin[sc >> 1].fine = &empty_span;
 }
 
 /* ---- Ownership */
@@ -262,7 +262,7 @@ static struct mcache *mcache_new(void)
     } else if ((mc = persistent_alloc(sizeof *mc, 64, OS_META)) != NULL) {
         usage_add(&mheap.mcache_bytes, sizeof *mc);
         for (unsigned i = 0; i < SPAN_CLASSES; i++) mc->alloc[i] = &empty_span;
-        for (unsigned i = 0; i < SIZE_CLASSES; i++) mc->fine[i] = &empty_span;
+        for (unsigned i = 0; i < SIZE_CLASSES; i++) bin_init(&mc->bin[i]);
         mc->next_all = mheap.caches;
         __atomic_store_n(&mheap.caches, mc, __ATOMIC_RELEASE);
     }

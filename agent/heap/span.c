@@ -12,6 +12,8 @@
  * Locks: mheap.lock for pages outside the cache and for batches of structures. Units: pages. */
 #include "agent/heap/types.h"
 
+#include <string.h>
+
 #include "agent/profile/profile.h"
 #include "agent/util/log.h"
 #include "agent/util/options.h"
@@ -81,6 +83,52 @@ void stash_flush(struct mcache *mc)
     lock_release(&mheap.lock);
 }
 
+/* ---- Marks: in the structure where they fit, else in a block that stays with it; one that is outgrown waits for another
+ * structure. Blocks are never unmapped. */
+enum { MARK_ROOMS = 6, MARK_ROOM = 64 };
+
+static uint32_t mark_room(uint32_t i)
+{
+    return ((uint32_t)MARK_ROOM << i) + 8; /* 8: for the one behind a power of two of slots */
+}
+
+static bool marks_grow(struct mspan *s, uint32_t need)
+{
+    static struct slot *spare[MARK_ROOMS]; /* guarded by mheap.lock */
+    uint32_t old = 0, new = 0;
+    while (mark_room(new) < need) new ++;
+    while (mark_room(old) < s->far_room) old++;
+    lock_acquire(&mheap.lock);
+    struct slot *block = spare[new];
+    if (block) {
+        spare[new] = (struct slot *)block->link;
+    } else if ((block = persistent_alloc(mark_room(new), 8, OS_META)) != NULL) {
+        usage_add(&mheap.mspan_bytes, mark_room(new));
+    }
+    if (block && s->far_marks) {
+        struct slot *outgrown = (struct slot *)(void *)s->far_marks;
+        outgrown->link = (uintptr_t)spare[old];
+        spare[old] = outgrown;
+    }
+    lock_release(&mheap.lock);
+    if (!block) return false;
+    s->far_marks = (uint8_t *)block;
+    s->far_room = mark_room(new);
+    return true;
+}
+
+/* Of so many slots, and of what is left over behind them. */
+static bool marks_room(struct mspan *s, uint32_t nelems)
+{
+    return nelems < MARKS_NEAR || nelems < s->far_room || marks_grow(s, nelems + 1);
+}
+
+static void marks_init(struct mspan *s)
+{
+    s->marks = s->nelems < MARKS_NEAR ? s->near_marks : s->far_marks;
+    memset(s->marks, MARK_FREE, s->nelems + 1);
+}
+
 /* ---- Page map */
 void span_set_pages(const struct mspan *s, size_t from, size_t to, struct mspan *value)
 {
@@ -136,20 +184,30 @@ static void give_pages(struct mcache *mc, uintptr_t base, size_t npages)
     lock_release(&mheap.lock);
 }
 
+static void struct_drop(struct mcache *mc, struct mspan *s)
+{
+    s->next = mc->stash;
+    mc->stash = s;
+    mc->nstash++;
+}
+
 struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, unsigned span_class, enum span_state state)
 {
     struct mspan *s = struct_new(mc);
     if (!s) return NULL;
+    size_t bytes = npages << HPAGE_SHIFT;
+    size_t size = state == SPAN_LARGE ? bytes : class_to_size[size_class_of(span_class)];
+    if (state == SPAN_SMALL && !marks_room(s, (uint32_t)(bytes / size))) {
+        struct_drop(mc, s);
+        return NULL;
+    }
     size_t align_pages = align_bytes > HPAGE_BYTES ? align_bytes >> HPAGE_SHIFT : 1, scavenged = 0;
     uintptr_t base = take_pages(mc, npages, align_pages, &scavenged);
     if (!base) {
-        s->next = mc->stash;
-        mc->stash = s;
-        mc->nstash++;
+        struct_drop(mc, s);
         return NULL;
     }
-    size_t bytes = npages << HPAGE_SHIFT;
-    size_t size = state == SPAN_LARGE ? bytes : class_to_size[size_class_of(span_class)];
+    struct mspan old = *s;
     *s = (struct mspan){
         .fast = NO_CACHE,
         .base = base,
@@ -163,7 +221,10 @@ struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, uns
         .span_class = (uint16_t)span_class,
         .needzero = mheap.lazy || scavenged != npages,
         .state = (uint8_t)state,
+        .far_marks = old.far_marks,
+        .far_room = old.far_room,
     };
+    if (state == SPAN_SMALL) marks_init(s);
     usage_add(&mheap.inuse_pages, (int64_t)npages);
     if (state == SPAN_LARGE) usage_add(&mheap.large_pages, (int64_t)npages);
     span_set_pages(s, 0, npages, s);

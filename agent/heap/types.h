@@ -72,39 +72,49 @@ enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
 #define REMOTE_COUNT(w)   ((uint32_t)(((w) & ~REMOTE_FULL) >> 48))
 #define REMOTE_NEXT(w, p) ((((w) & ~REMOTE_FULL) & ~(REMOTE_ONE - 1)) + REMOTE_ONE + (uintptr_t)(p))
 
+/* What is known of a slot without reading it: who frees it sets MARK_FREE, who hands it out MARK_USED. So every second free is
+ * seen, and every free of a slot never handed out. A byte, not a bit: slots side by side belong to different threads. */
+enum mark { MARK_USED, MARK_FREE };
+enum { MARKS_NEAR = 44 };
+
 /* First cache line: all that malloc and free touch. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
  * Structures are recycled but never unmapped, so a stale pointer to one can always be read. */
 struct mspan {
     struct mcache *fast; /* the owner while its frees need nothing special, else NO_CACHE */
     uintptr_t base;
-    uint64_t inverse; /* class_to_inverse */
-    uintptr_t bump;   /* slots from here to limit were never carved */
+    uint64_t inverse;  /* class_to_inverse */
+    uint8_t *marks;    /* enum mark, one a slot, and one for what is left over behind the last */
+    struct slot *free; /* slots free in this span, last freed first */
+    uintptr_t bump;    /* slots from here to limit were never carved */
     uintptr_t limit;
-    struct slot *free;           /* slots free in this span, last freed first */
-    struct heap_sample *samples; /* only in large spans and spans of sampled objects; stays until the span goes */
-    uint32_t used;               /* slots allocated; those in `remote` and in bins still count */
-    uint16_t bin_at;             /* where in a cache the bin for its slots is: see bin_of() */
-    uint16_t span_class;         /* size class * 2 + noscan, + PLAIN_CLASSES when for sampled objects */
+    uint32_t used;       /* slots allocated; those in `remote` and in bins still count */
+    uint16_t bin_at;     /* where in a cache the bin for its slots is: see bin_of() */
+    uint16_t span_class; /* size class * 2 + noscan, + PLAIN_CLASSES when for sampled objects */
     /* Second line. */
     uint64_t remote; /* atomic: see REMOTE_* */
     struct mcache *owner;
     size_t elem_size; /* of a large span: all its pages */
     size_t npages;
-    struct binned *binned; /* in a snapshot's child: its slots in bins, see bins.c */
-    uint32_t nelems;       /* of the span; 1 for a large one */
-    bool needzero;         /* memory never carved may hold old bytes */
-    bool central;          /* in its mcentral's list; guarded by that lock, atomic for others */
-    uint8_t state;         /* enum span_state; atomic for threads that do not own it */
-    bool idle : 1;         /* empty and kept in the owner's list */
-    bool current : 1;      /* of its owner */
+    struct heap_sample *samples; /* only in large spans and spans of sampled objects; stays until the span goes */
+    uint32_t nelems;             /* of the span; 1 for a large one */
+    bool needzero;               /* memory never carved may hold old bytes */
+    bool central;                /* in its mcentral's list; guarded by that lock, atomic for others */
+    uint8_t state;               /* enum span_state; atomic for threads that do not own it */
+    bool idle : 1;               /* empty and kept in the owner's list */
+    bool current : 1;            /* of its owner */
     __extension__ union {
         struct {
             struct mspan *next, *prev; /* of the list it is in; free structures: next only */
         };
         struct heap_sample record; /* of a large span, which is in no list: what `samples` then points to */
     };
+    /* Third line. */
+    struct binned *binned; /* in a snapshot's child: its slots in bins, see bins.c */
+    uint8_t *far_marks;    /* where near_marks is too small; stays with the structure */
+    uint32_t far_room;
+    uint8_t near_marks[MARKS_NEAR];
 };
-_Static_assert(sizeof(struct mspan) == 128, "two cache lines");
+_Static_assert(offsetof(struct mspan, remote) == 64 && sizeof(struct mspan) == 192, "three cache lines");
 
 struct span_list {
     struct mspan *head, *tail;
@@ -116,28 +126,38 @@ struct pcache {
     uint64_t free, scav;
 };
 
-enum { SPAN_STASH = 32, BIN_LOOK = 2 };
+enum { SPAN_STASH = 32 };
 
-/* Slots of a class that the thread freed last, of any span, to be allocated next: a stack of addresses, in units of 8 bytes from
- * heap_first on, from 1. They count as used in their spans. */
-struct bin {
-    uint64_t cost;                   /* of the class: malloc subtracts it from the sample counter */
-    uint32_t n, max;                 /* max 0: not set up yet */
-    uint32_t pad[2], none[BIN_LOOK]; /* 0, so that a look below an empty bin finds nothing */
-    uint32_t slot[BIN_SLOTS];
+/* Slots of a class that the thread freed last, of any span, to be allocated next: a stack. They count as used in their
+ * spans. See bins.c. */
+struct bin_slot {
+    uintptr_t p;
+    uint8_t *mark;
 };
-_Static_assert(sizeof(struct bin) == 128, "BIN_SLOTS");
+struct bin {
+    struct bin_slot *top;  /* the next free place */
+    struct bin_slot *base; /* the lowest; top == base: empty */
+    struct bin_slot *end;  /* top == end: full */
+    uint64_t cost;         /* of the class: malloc subtracts it from the sample counter */
+    struct mspan *fine;    /* alloc[] of the scanned class for the fast path; &empty_span when traced */
+    uint32_t size;         /* of a slot; 0: not set up yet */
+    uint32_t missed;       /* frees that found it full, since it grew */
+    uint32_t grow_at;      /* when there were so many and it is then found empty, it grows */
+    uint32_t changing;     /* odd while base and top are moved: for readers in other threads */
+    uint64_t pad;
+};
+_Static_assert(sizeof(struct bin) == BIN_STEP, "abi_to_bin8");
 
 /* One thread's cache. Guarded by its thread. Structures are recycled and never unmapped. */
 struct mcache {
     int64_t sample;                    /* bytes left << COUNT_BITS, plus mallocs since it was set; below 0: sample */
-    struct mspan *fine[SIZE_CLASSES];  /* alloc[] of scanned classes for the fast path; &empty_span when traced */
     struct mspan *alloc[SPAN_CLASSES]; /* current spans; &empty_span when there is none */
     struct span_list partial[SPAN_CLASSES];
     uint64_t sample_armed;   /* bytes that `sample` was set to */
     int64_t sample_rest;     /* gap beyond it */
     uint64_t bytes, mallocs; /* small ones before `sample` was set; readers tolerate a racing reset */
     uint64_t large_bytes, large_mallocs;
+    uint64_t bin_bytes;  /* that its bins may hold beyond what each may at first */
     uint32_t idle_pages; /* in idle spans of `partial` */
     uint32_t nstash;
     struct mspan *stash; /* unused span structures */
@@ -148,7 +168,7 @@ struct mcache {
     bool in_use;              /* has a thread, or is kept for one; guarded by mheap.cache_lock */
     bool kept;                /* in free_caches with all it had; guarded by mheap.cache_lock */
     struct bin bin[SIZE_CLASSES]
-        __attribute__((aligned(128))); /* the first one is for spans whose slots do not go into bins: it has no room */
+        __attribute__((aligned(64))); /* the first one is for spans whose slots do not go into bins */
 };
 
 /* mspan.bin_at */
@@ -202,6 +222,7 @@ struct mheap {
     uint64_t scavenged_bytes;
     uint64_t arenas;
     uint64_t mspan_bytes, mcache_bytes;            /* of metadata */
+    uint64_t bin_bytes;                            /* of all caches' bin_bytes */
     uint64_t dead_bytes, dead_mallocs;             /* of caches given back */
     uint64_t seen_mallocs, seen_frees, seen_bytes; /* stats.c: what was said last; guarded by cache_lock */
     bool lazy;                                     /* pages were given back by MADV_FREE: they may hold old bytes */
@@ -278,6 +299,11 @@ static inline struct bin *bin_of(struct mcache *mc, const struct mspan *s)
 static inline unsigned size_class_of(unsigned sc)
 {
     return (sc < PLAIN_CLASSES ? sc : sc - PLAIN_CLASSES) >> 1;
+}
+
+static inline uint8_t *span_mark(const struct mspan *s, uintptr_t p)
+{
+    return &s->marks[span_index(s, p)];
 }
 
 static inline unsigned span_size_class(const struct mspan *s)
@@ -390,9 +416,10 @@ void mcache_return(void);
 
 /* ---- bins.c */
 void bins_flush(struct mcache *mc); /* by the owner: all slots in bins go back to their spans */
-bool bins_hold(const struct mspan *s, uintptr_t p);
-void bin_setup(struct mcache *mc, const struct mspan *s);             /* before the first slot of the class comes */
-bool bin_take(struct mcache *mc, const struct mspan *s, uintptr_t p); /* bin_push, for the slow path; false: no place */
+void bin_init(struct bin *b);
+void bin_setup(struct mcache *mc, const struct mspan *s); /* before the first slot of the class comes */
+void bin_grow(struct mcache *mc, struct bin *b);          /* an empty one, if it may */
+uint64_t bin_count(const struct bin *b);                  /* by any thread, as the next one */
 uint64_t bins_count(const struct mcache *mc, uint64_t *bytes);
 void bins_free_slots(struct mspan *s, uint64_t *bits); /* sets the bits of those of s */
 
@@ -420,11 +447,11 @@ bool span_check(const struct mspan *s);
 bool heap_check(void); /* with no other thread in the heap */
 _Noreturn void heap_bad_free(const void *p, const char *why);
 _Noreturn void heap_bad_link(const struct mspan *s, const struct slot *p);
-bool slot_is_free(const struct mspan *s, const struct slot *p);
 
 /* ---- alloc.c */
 void *malloc_slow(size_t size, unsigned flags);
 void *malloc_medium(size_t size);
+void *malloc_sampled(struct mcache *mc, void *p, uint64_t cost, size_t size); /* p: what it would have got */
 void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
 void free_slow(void *p);
 void free_far(void *p);                            /* an address outside of the first region */

@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <malloc.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -67,50 +69,84 @@ static void realloc_interior(void)
 {
     opaque(realloc(opaque(malloc(100)) + 16, 10));
 }
-/* p, q, p: at once, wherever the first two went. */
-static void twice_with_one_between(void)
+/* One block of a class, then others of it, then the first again. It is seen by the second free, whatever is between. */
+static size_t twice_size;
+static int twice_between;
+static void twice_with_others_between(void)
+{
+    enum { N = 3000 };
+    static char *other[N];
+    char *p = opaque(malloc(twice_size));
+    for (int i = 0; i < twice_between; i++) other[i] = opaque(malloc(twice_size));
+    free(p);
+    for (int i = 0; i < twice_between; i++) free(other[i]);
+    free(opaque(p));
+    _exit(0);
+}
+/* As before, with allocations between that do not get the block. */
+static void twice_with_mallocs_between(void)
+{
+    char *other[10], *p = opaque(malloc(200));
+    for (int i = 0; i < 10; i++) other[i] = opaque(malloc(200));
+    free(p);
+    for (int i = 0; i < 10; i++) free(other[i]);
+    for (int i = 0; i < 9; i++) opaque(malloc(200));
+    free(opaque(p));
+    _exit(0);
+}
+static void twice_after_trim(void)
+{
+    char *keep = opaque(malloc(100)), *p = opaque(malloc(100));
+    free(p);
+    malloc_trim(0);
+    free(opaque(p));
+    _exit(keep != NULL);
+}
+static void realloc_after_free(void)
 {
     char *p = opaque(malloc(100)), *q = opaque(malloc(100));
     free(p);
     free(q);
-    free(opaque(p));
+    opaque(realloc(opaque(p), 110));
     _exit(0);
 }
-static void twice_with_one_between_bin_full(void)
-{
-    enum { N = 100 };
-    char *other[N], *p = opaque(malloc(100)), *q = opaque(malloc(100));
-    for (int i = 0; i < N; i++) other[i] = opaque(malloc(100));
-    for (int i = 0; i < N; i++) free(other[i]);
-    free(p);
-    free(q);
-    free(opaque(p));
-    _exit(0);
-}
-static void *free_two(void *arg)
+
+static sem_t was_freed, go_on;
+static void *free_in_thread(void *arg)
 {
     char **p = arg;
-    for (int i = 0; i < 102; i++) free(p[i]);
-    free(opaque(p[100]));
+    for (int i = 0; i < 40; i++) free(p[i]);
+    sem_post(&was_freed);
+    sem_wait(&go_on);
+    return NULL;
+}
+/* By a thread, which goes on, and by this one; of the first block, that is in the thread's bin, and of the last, that is not. */
+static int twice_which;
+static void twice_by_two_threads(void)
+{
+    static char *p[40];
+    pthread_t t;
+    for (int i = 0; i < 40; i++) p[i] = opaque(malloc(100));
+    sem_init(&was_freed, 0, 0);
+    sem_init(&go_on, 0, 0);
+    pthread_create(&t, NULL, free_in_thread, p);
+    sem_wait(&was_freed);
+    free(opaque(p[twice_which]));
     _exit(0);
 }
-static void twice_with_one_between_remote(void)
+static void *free_and_end(void *p)
 {
-    static char *p[102];
-    pthread_t t;
-    for (int i = 0; i < 102; i++) p[i] = opaque(malloc(100));
-    pthread_create(&t, NULL, free_two, p);
-    pthread_join(t, NULL);
+    free(p);
+    return NULL;
 }
-/* Not seen by the second free at the lowest level, but the block is not handed out twice. */
-static void twice_with_many_between(void)
+static void twice_by_a_thread_that_ended(void)
 {
-    enum { N = 100 };
-    char *p[N];
-    for (int i = 0; i < N; i++) p[i] = opaque(malloc(5000));
-    for (int i = 0; i < N; i++) free(p[i]);
-    free(opaque(p[50]));
-    for (int i = 0; i < 2 * N; i++) memset(opaque(malloc(5000)), i, 5000);
+    char *keep = opaque(malloc(100)), *p = opaque(malloc(100));
+    pthread_t t;
+    pthread_create(&t, NULL, free_and_end, p);
+    pthread_join(t, NULL);
+    free(opaque(p));
+    _exit(keep != NULL);
 }
 /* The last slots freed are in a bin, whose list is not in the blocks. */
 static void written_after_free(void)
@@ -160,15 +196,57 @@ static void all(void **state)
     assert_true(aborts_with_a_line(foreign));
     assert_true(aborts_with_a_line(not_canonical));
     assert_true(aborts_with_a_line(realloc_interior));
-    assert_true(aborts_with_a_line(twice_with_one_between));
-    assert_true(aborts_with_a_line(twice_with_one_between_bin_full));
-    assert_true(aborts_with_a_line(twice_with_one_between_remote));
-    assert_true(aborts_with_a_line(twice_with_many_between));
     assert_true(aborts_with_a_line(written_after_free));
+}
+
+static void every_second_free(void **state)
+{
+    (void)state;
+    static const size_t size[] = {1, 8, 24, 100, 1000, 1500, 5000, 30000};
+    static const int between[] = {0, 1, 2, 7, 15, 16, 17, 24, 100, 1000, 3000};
+    for (unsigned i = 0; i < sizeof size / sizeof *size; i++) {
+        for (unsigned k = 0; k < sizeof between / sizeof *between; k++) {
+            twice_size = size[i];
+            twice_between = between[k];
+            if (!aborts_with_a_line(twice_with_others_between))
+                fail_msg("size %zu, %d frees between", size[i], between[k]);
+        }
+    }
+    for (twice_which = 0; twice_which < 40; twice_which += 39) assert_true(aborts_with_a_line(twice_by_two_threads));
+    assert_true(aborts_with_a_line(twice_by_a_thread_that_ended));
+    assert_true(aborts_with_a_line(twice_with_mallocs_between));
+    assert_true(aborts_with_a_line(twice_after_trim));
+    assert_true(aborts_with_a_line(realloc_after_free));
+}
+
+/* What must not end it: a block that was freed, handed out again and freed, in all the ways above. */
+static void many_of_each(void)
+{
+    enum { N = 3000 };
+    static char *p[N];
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < N; i++) p[i] = opaque(malloc((size_t)(i % 700) + 1));
+        for (int i = 0; i < N; i++) free(p[round & 1 ? i : N - 1 - i]);
+        if (round == 3) malloc_trim(0);
+    }
+    for (int i = 0; i < 40; i++) p[i] = opaque(malloc(100));
+    pthread_t t;
+    sem_init(&was_freed, 0, 0);
+    sem_init(&go_on, 0, 1);
+    pthread_create(&t, NULL, free_in_thread, p);
+    pthread_join(t, NULL);
+    for (int i = 0; i < 200; i++) free(opaque(malloc(100)));
+}
+static void no_others(void **state)
+{
+    (void)state;
+    assert_false(aborts_with_a_line(many_of_each));
+    many_of_each();
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(every_second_free),
+                                       cmocka_unit_test(no_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,8 +20,7 @@ enum {
     COARSE_STEP = 128,
     MAX_CLASSES = 256,
     COUNT_BITS = 24,
-    BIN_SLOTS = 24,
-    BIN_BYTES = 64 << 10
+    BIN_STEP = 64
 };
 
 struct class
@@ -97,12 +96,12 @@ static int abi_align(int size)
     return size > 8 ? 16 : 8;
 }
 
-static void print_lookup(const char *name, int from, int to, int step, int abi)
+static void print_lookup(const char *type, const char *name, int from, int to, int step, int abi, int factor)
 {
-    printf("static const unsigned char %s[%d] = {", name, (to - from) / step + 1);
+    printf("static const unsigned %s %s[%d] = {", type, name, (to - from) / step + 1);
     for (int s = from; s <= to; s += step) {
         int size = s > 0 ? s : 1;
-        printf("%d,", class_of(size, abi ? abi_align(size) : 1));
+        printf("%d,", class_of(size, abi ? abi_align(size) : 1) * factor);
     }
     printf("};\n");
 }
@@ -131,14 +130,13 @@ int main(void)
     for (int c = 1; c < count; c++) printf("%lluull,", ~0ull / (unsigned long long)table[c].size + 1);
     printf("};\nenum { COUNT_BITS = %d };\nstatic const unsigned long long class_to_cost[%d] = {0,", COUNT_BITS, count);
     for (int c = 1; c < count; c++) printf("%lluull,", ((unsigned long long)table[c].size << COUNT_BITS) - 1);
-    /* Slots that a thread's bin may hold: up to BIN_BYTES of them. */
-    printf("};\nenum { BIN_SLOTS = %d };\nstatic const unsigned char class_to_bin[%d] = {0,", BIN_SLOTS, count);
-    for (int c = 1; c < count; c++)
-        printf("%d,", BIN_BYTES / table[c].size < BIN_SLOTS ? BIN_BYTES / table[c].size : BIN_SLOTS);
-    printf("};\n");
-    print_lookup("size_to_class8", 0, FINE_MAX, FINE_STEP, 0);
-    print_lookup("size_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 0);
-    print_lookup("abi_to_class8", 0, FINE_MAX, FINE_STEP, 1);
-    print_lookup("abi_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1);
+    printf("};\nenum { BIN_STEP = %d };\n", BIN_STEP);
+    print_lookup("char", "size_to_class8", 0, FINE_MAX, FINE_STEP, 0, 1);
+    print_lookup("char", "size_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 0, 1);
+    print_lookup("char", "abi_to_class8", 0, FINE_MAX, FINE_STEP, 1, 1);
+    print_lookup("char", "abi_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1, 1);
+    /* The same for the fast path: where in a cache's table of bins the class's is. */
+    print_lookup("short", "abi_to_bin8", 0, FINE_MAX, FINE_STEP, 1, BIN_STEP);
+    print_lookup("short", "abi_to_bin128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1, BIN_STEP);
     return 0;
 }
