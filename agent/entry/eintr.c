@@ -59,15 +59,14 @@ void eintr_resolve(void)
         again;                                         \
     }
 
-/* The same, in pieces when there are to be any: a first one, then the rest. */
-#define IN_PIECES(rc, end_ns, first, rest, call, again) \
-    do {                                                \
-        uint64_t piece = pieces_first(end_ns);          \
-        if (likely(piece == 0)) {                       \
-            UNTIL(rc, call, again)                      \
-        } else if (pieces_go_on(rc = (first))) {        \
-            rc = (rest);                                \
-        }                                               \
+/* The same, or in pieces. */
+#define OR_IN_PIECES(rc, end_ns, pieces, call, again) \
+    do {                                              \
+        if (unlikely(pieces_wanted(end_ns))) {        \
+            rc = (pieces);                            \
+        } else {                                      \
+            UNTIL(rc, call, again)                    \
+        }                                             \
     } while (0)
 
 /* ---- poll and select */
@@ -75,11 +74,6 @@ void eintr_resolve(void)
 static int left_ms(uint64_t end_ns)
 {
     return end_ns == UINT64_MAX ? -1 : (int)((eintr_left_ns(end_ns) + 999999) / 1000000);
-}
-
-static int piece_ms(uint64_t piece_ns)
-{
-    return piece_ns / 1000000 < INT_MAX ? (int)(piece_ns / 1000000) : INT_MAX;
 }
 
 static uint64_t end_of_ms(int timeout)
@@ -93,8 +87,7 @@ SEEP_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
     uint32_t outer = eintr_begin(timeout != 0);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    IN_PIECES(rc, end, next_poll(fds, n, piece_ms(piece)), pieces_poll(fds, n, end, NULL), next_poll(fds, n, timeout),
-              timeout = left_ms(end));
+    OR_IN_PIECES(rc, end, pieces_poll(fds, n, end, NULL), next_poll(fds, n, timeout), timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -107,8 +100,8 @@ SEEP_EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t roo
     uint32_t outer = eintr_begin(timeout != 0);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    IN_PIECES(rc, end, next___poll_chk(fds, n, piece_ms(piece), room), pieces_poll(fds, n, end, NULL),
-              next___poll_chk(fds, n, timeout, room), timeout = left_ms(end));
+    OR_IN_PIECES(rc, end, pieces_poll(fds, n, end, NULL), next___poll_chk(fds, n, timeout, room),
+                 timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -128,12 +121,6 @@ static inline struct span span_begin(const struct timespec *ts)
                                                        : 0};
 }
 
-static inline const struct timespec *span_piece(struct span *s, uint64_t piece_ns)
-{
-    s->left = ns_timespec(piece_ns);
-    return &s->left;
-}
-
 static void span_again(struct span *s)
 {
     if (!s->use) return;
@@ -149,8 +136,7 @@ SEEP_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeo
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    IN_PIECES(rc, s.end_ns, next_ppoll(fds, n, span_piece(&s, piece), mask), pieces_poll(fds, n, s.end_ns, mask),
-              next_ppoll(fds, n, s.use, mask), span_again(&s));
+    OR_IN_PIECES(rc, s.end_ns, pieces_poll(fds, n, s.end_ns, mask), next_ppoll(fds, n, s.use, mask), span_again(&s));
     eintr_end(outer);
     return rc;
 }
@@ -166,8 +152,8 @@ SEEP_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec 
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    IN_PIECES(rc, s.end_ns, next___ppoll_chk(fds, n, span_piece(&s, piece), mask, room),
-              pieces_poll(fds, n, s.end_ns, mask), next___ppoll_chk(fds, n, s.use, mask, room), span_again(&s));
+    OR_IN_PIECES(rc, s.end_ns, pieces_poll(fds, n, s.end_ns, mask), next___ppoll_chk(fds, n, s.use, mask, room),
+                 span_again(&s));
     eintr_end(outer);
     return rc;
 }
@@ -211,7 +197,7 @@ SEEP_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct tim
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    if (unlikely(__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) && n <= FD_SETSIZE && s.end_ns != 0) {
+    if (unlikely(pieces_wanted(s.end_ns)) && n <= FD_SETSIZE) {
         rc = pieces_select(n, r, w, e, s.end_ns, mask);
     } else {
         UNTIL(rc, next_pselect(n, r, w, e, s.use, mask), span_again(&s));
@@ -226,8 +212,8 @@ SEEP_EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeou
     uint32_t outer = eintr_begin(timeout != 0);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    IN_PIECES(rc, end, next_epoll_wait(fd, events, n, piece_ms(piece)), pieces_epoll(fd, events, n, end, NULL),
-              next_epoll_wait(fd, events, n, timeout), timeout = left_ms(end));
+    OR_IN_PIECES(rc, end, pieces_epoll(fd, events, n, end, NULL), next_epoll_wait(fd, events, n, timeout),
+                 timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -240,8 +226,8 @@ SEEP_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeo
     mask = signals_filter(mask, &copy);
     uint64_t end = end_of_ms(timeout);
     int rc;
-    IN_PIECES(rc, end, next_epoll_pwait(fd, events, n, piece_ms(piece), mask), pieces_epoll(fd, events, n, end, mask),
-              next_epoll_pwait(fd, events, n, timeout, mask), timeout = left_ms(end));
+    OR_IN_PIECES(rc, end, pieces_epoll(fd, events, n, end, mask), next_epoll_pwait(fd, events, n, timeout, mask),
+                 timeout = left_ms(end));
     eintr_end(outer);
     return rc;
 }
@@ -259,9 +245,8 @@ SEEP_EXPORT int epoll_pwait2(int fd, struct epoll_event *events, int n, const st
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    IN_PIECES(rc, s.end_ns, next_epoll_pwait2(fd, events, n, span_piece(&s, piece), mask),
-              pieces_epoll(fd, events, n, s.end_ns, mask), next_epoll_pwait2(fd, events, n, s.use, mask),
-              span_again(&s));
+    OR_IN_PIECES(rc, s.end_ns, pieces_epoll(fd, events, n, s.end_ns, mask),
+                 next_epoll_pwait2(fd, events, n, s.use, mask), span_again(&s));
     eintr_end(outer);
     return rc;
 }
@@ -269,14 +254,13 @@ SEEP_EXPORT int epoll_pwait2(int fd, struct epoll_event *events, int n, const st
 /* ---- Sleep */
 
 /* A sleep that is made in pieces: an error number, -1 when it is not to be. */
-static int sleep_pieces(clockid_t clock, int flags, const struct timespec *req, struct timespec *rem)
+static __attribute__((noinline)) int sleep_pieces(clockid_t clock, int flags, const struct timespec *req,
+                                                  struct timespec *rem)
 {
     if (clock > CLOCK_MONOTONIC || (flags & TIMER_ABSTIME) || !timespec_good(req)) return -1;
-    uint64_t end = eintr_now_ns() + timespec_ns(req), piece = pieces_first(end);
-    if (piece == 0) return -1;
-    struct timespec ts = ns_timespec(piece);
-    int saved = errno, rc = next_clock_nanosleep(clock, 0, &ts, NULL);
-    if (rc == 0 || eintr_ours(rc)) rc = pieces_poll(NULL, 0, end, NULL) == 0 ? 0 : errno;
+    uint64_t end = eintr_now_ns() + timespec_ns(req);
+    if (!pieces_wanted(end)) return -1;
+    int saved = errno, rc = pieces_poll(NULL, 0, end, NULL) == 0 ? 0 : errno;
     errno = saved;
     if (rc == EINTR && rem) *rem = ns_timespec(eintr_left_ns(end));
     return rc;
@@ -288,7 +272,8 @@ static int sleep_on(clockid_t clock, int flags, const struct timespec *req, stru
     FIND(clock_nanosleep);
     uint32_t outer = eintr_begin(true);
     struct timespec left, next;
-    int rc = unlikely(heap_wait_piece_ns() != 0) ? sleep_pieces(clock, flags, req, rem) : -1;
+    int rc =
+        unlikely(__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED) != 0) ? sleep_pieces(clock, flags, req, rem) : -1;
     if (rc >= 0) {
         eintr_end(outer);
         return rc;

@@ -63,7 +63,7 @@ static void wait_end(void *arg)
 static void wait_next(struct wait *w)
 {
     uint64_t left = eintr_left_ns(w->end_ns), piece = heap_wait_piece_ns();
-    w->last = piece == 0 || left <= piece;
+    w->last = __atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED) == 0 || left <= piece;
     if (w->last) piece = left;
     w->ts = ns_timespec(piece);
     w->piece = piece == UINT64_MAX ? NULL : &w->ts;

@@ -40,10 +40,10 @@ void heap_fork_prepare(void); /* every other heap lock */
 void heap_fork_parent(void);
 void heap_fork_child(void);      /* only the calling thread is left */
 void heap_background_tick(void); /* scavenger's work, called by the agent's thread about every 100 ms; returns soon */
-/* Waits of the program help (entry/eintr.h), and do all the work where that thread is not there. heap_waits_work: not 0 while there
- * is memory to give back. heap_wait_piece_ns: a wait that lasts longer is to be made in pieces of that length, with a
- * heap_wait_tick() after each that ended by time; 0: as it is. heap_wait_tick works every 100 ms at most, for 10 ms at most.
- * Async-signal-safe; give_cache (the thread's own cache too): only where no handler interrupted this thread in the heap. */
+/* Waits of the program help (entry/pieces.h), and do all the work where that thread is not there. heap_waits_work: not 0 while
+ * there is memory to give back; a wait longer than heap_wait_piece_ns() is then made in pieces of that length, with a
+ * heap_wait_tick() after each that ended by time. It works every 100 ms at most, for 10 ms at most. Async-signal-safe;
+ * give_cache (the thread's own cache too): only where no handler interrupted this thread in the heap. */
 extern uint32_t heap_waits_work;
 uint64_t heap_wait_piece_ns(void);
 void heap_wait_tick(bool give_cache);

@@ -48,11 +48,6 @@ enum {
     RESERVE_TICKS = 8,      /* the reserve is filled by what is allocated in so many ticks */
     REST_PAGES = 8,         /* never fight over less */
 };
-/* Of a wait of any length while nothing is to be given back, where another thread may free much meanwhile. */
-static const uint64_t WATCH_NS = 4000000000;
-
-extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
-
 uint32_t heap_waits_work;
 
 static struct lock pace_lock = LOCK_INIT(RANK_SCAVENGE);
@@ -287,8 +282,10 @@ static void tick(uint64_t most_ns)
     __atomic_store_n(&pace.last_ns, now, __ATOMIC_RELAXED);
     pace.credit_ns += elapsed / 100;
     if (pace.credit_ns > SAVED_NS) pace.credit_ns = SAVED_NS;
-    set_waits_work(false);
-    if (options_debug("scavenge", 1) == 0) return;
+    if (options_debug("scavenge", 1) == 0) {
+        set_waits_work(false);
+        return;
+    }
     uint64_t cpu = os_thread_cpu_ns(), spent = 0, may = pace.credit_ns < most_ns ? pace.credit_ns : most_ns;
     uint64_t inuse = load(&mheap.inuse_pages), goal = goal_pages(inuse, elapsed);
     uint64_t resident = resident_pages();
@@ -348,8 +345,7 @@ uint64_t heap_wait_piece_ns(void)
 {
     uint32_t threads = __atomic_load_n(&mheap.ncaches, __ATOMIC_RELAXED);
     uint64_t many = 1 + threads / THREADS_A_PIECE; /* so that threads together wake no more often than a few would */
-    if (__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) return PIECE_NS * many;
-    return pace.agent_thread || (&__libc_single_threaded && __libc_single_threaded) ? 0 : WATCH_NS * many;
+    return PIECE_NS * many;
 }
 
 /* In a forked child there is no agent's thread yet, and whoever held the lock is gone. */
