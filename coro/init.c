@@ -41,6 +41,21 @@ static uint32_t count_procs(void)
     return n < 1 ? 1 : n > MAX_PROCS ? MAX_PROCS : (uint32_t)n;
 }
 
+/* CORO_SEED=N: one processor, and an order of coroutines that is drawn, the same one each time. */
+static bool seeded(void)
+{
+    const char *s = getenv("CORO_SEED");
+    if (!s || !*s) return false;
+    char *end;
+    uint64_t n = strtoull(s, &end, 0);
+    if (!*end && *s != '-') {
+        runq_set_seed(n);
+        return true;
+    }
+    log_line("coro: CORO_SEED=%s is not a number; the order is the usual one", s);
+    return false;
+}
+
 static void fork_prepare(void)
 {
     colock_acquire(&sched.lock);
@@ -106,7 +121,7 @@ static COLD void runtime_init(void)
     colock_acquire(&init_lock);
     if (!atomic_load(&sched.ready)) {
         if (!context_probe()) report_fatal("a shadow stack is locked on: coroutines can't run in this process");
-        sched.nprocs = count_procs();
+        sched.nprocs = seeded() ? 1 : count_procs();
         sched.ps = persistent_alloc(sched.nprocs * sizeof(struct p), 64, OS_META);
         if (!sched.ps) report_fatal("no memory for %u processors", sched.nprocs);
         sched_init();
@@ -115,7 +130,7 @@ static COLD void runtime_init(void)
         colock_acquire(&sched.lock);
         for (uint32_t i = sched.nprocs; i-- > 0;) {
             sched.ps[i].id = i;
-            sched.ps[i].shared = sched.nprocs > 1;
+            sched.ps[i].shared = sched.nprocs > 1 || runq_seed;
             p_idle_put(&sched.ps[i]);
         }
         colock_release(&sched.lock);
@@ -158,7 +173,7 @@ static COLD void attach_main(void)
     m->g0.stack_lo = (uintptr_t)stack;
     m->g0.stack_hi = (uintptr_t)stack + G0_STACK;
     m->g0.sp = context_make((uintptr_t)stack + G0_STACK, entry_loop, m, NULL);
-    m->rng = (uint32_t)os_random() | 1;
+    m->rng = (uint32_t)(runq_seed ? runq_seed >> 32 : os_random()) | 1;
     m_setup_signals(m);
     g->id = atomic_fetch_add(&sched.next_id, 1);
     g->name = "main";

@@ -106,7 +106,7 @@ static COLD bool m_new(struct p *p, bool spinning)
         m->g0.m = m;
         m->next_p = p;
         m->spinning = spinning;
-        m->rng = (uint32_t)os_random() | 1;
+        m->rng = (uint32_t)(runq_seed ? runq_seed >> 32 : os_random()) | 1;
         err = thread_create(m_main, m);
     }
     if (!err) {

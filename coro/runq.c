@@ -168,13 +168,54 @@ COLD void runq_overflow(struct ring *r, struct g *g)
     }
 }
 
+/* ---- a drawn order (CORO_SEED) */
+
+uint64_t runq_seed;
+
+void runq_set_seed(uint64_t seed)
+{
+    runq_seed = seed * 0x9e3779b97f4a7c15ull | 1;
+    struct g *self = context_self();
+    if (self && self->m) self->m->rng = (uint32_t)(runq_seed >> 32) | 1;
+}
+
+/* George Marsaglia's xorshift, 64 bits. */
+static uint32_t draw(uint32_t below)
+{
+    runq_seed ^= runq_seed << 13;
+    runq_seed ^= runq_seed >> 7;
+    runq_seed ^= runq_seed << 17;
+    return (uint32_t)((runq_seed >> 32) * below >> 32);
+}
+
+static struct g *ring_draw(struct ring *r)
+{
+    uint32_t head = atomic_load(&r->head), n = atomic_load(&r->tail) - head;
+    if (n == 0) return NULL;
+    uint32_t at = (head + draw(n)) % RUNQ_SIZE;
+    struct g *g = atomic_load(&r->slots[at]);
+    atomic_store(&r->slots[at], atomic_load(&r->slots[head % RUNQ_SIZE]));
+    atomic_store(&r->head, head + 1);
+    return g;
+}
+
+/* What was readied last has no place of its own. */
+static struct g *take_next_drawn(struct p *p)
+{
+    struct g *g = atomic_exchange(&p->runnext, NULL);
+    if (g) runq_put(p, g);
+    return NULL;
+}
+
 struct g *runq_take_shared(struct p *p)
 {
+    if (unlikely(runq_seed)) return take_next_drawn(p);
     return atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
 }
 
 struct g *ring_get_slow(struct p *p, struct ring *r)
 {
+    if (unlikely(runq_seed)) return ring_draw(r);
     uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
     for (;;) {
         uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);

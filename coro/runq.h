@@ -12,6 +12,11 @@ void runq_overflow(struct ring *r, struct g *g); /* puts it, where ring_put() fi
 struct g *runq_take_shared(struct p *p);         /* runnext, which a thief may take first */
 struct g *ring_get_slow(struct p *p, struct ring *r);
 
+/* CORO_SEED: which runnable coroutine is next is drawn from this generator; 0: it is not. With it there is one p, which is `shared`, so
+ * that the slow forms are taken. */
+extern uint64_t runq_seed __attribute__((visibility("hidden")));
+void runq_set_seed(uint64_t seed); /* also of the choice among a select's ready cases */
+
 /* At the tail of r, one of the caller's p; much of it goes to the global queue when it is full. */
 static inline __attribute__((always_inline)) void ring_put(struct ring *r, struct g *g)
 {
