@@ -46,7 +46,8 @@ enum { NROWS = sizeof rows / sizeof rows[0], STR_SIZE = sizeof agent_options.out
 struct agent_options agent_options;
 static uint32_t state; /* 0 new, 1 being parsed, 2 ready */
 
-/* Digits with the unit's suffix; false: not a number of that unit, or it does not fit. */
+/* Digits, of sizes and times with a fraction of up to 6 digits, and the unit's suffix; false: not a number of that unit, or it does not
+ * fit, or it is more than nothing and less than one. */
 static bool parse_u64(const char *s, const char *unit, uint64_t *out)
 {
     static const struct {
@@ -57,17 +58,26 @@ static bool parse_u64(const char *s, const char *unit, uint64_t *out)
         {"bytes", "G", 1u << 30}, {"ms", "", 1000},         {"ms", "ms", 1},
         {"ms", "s", 1000},        {"ms", "m", 60000},       {"ms", "h", 3600000},
     };
-    uint64_t v = 0, factor = 0;
+    uint64_t v = 0, factor = 0, parts = 0, scale = 1;
     const char *p = s;
     for (; *p >= '0' && *p <= '9'; p++) {
         if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v)) return false;
     }
     if (p == s) return false;
+    if (*p == '.') {
+        for (p++; *p >= '0' && *p <= '9' && scale < 1000000; p++) {
+            parts = parts * 10 + (uint64_t)(*p - '0');
+            scale *= 10;
+        }
+        if (scale == 1) return false;
+    }
     if (strcmp(unit, "bytes") != 0 && strcmp(unit, "ms") != 0) factor = *p == '\0';
     for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
         if (strcmp(suffixes[i].unit, unit) == 0 && strcmp(suffixes[i].suffix, p) == 0) factor = suffixes[i].factor;
     }
-    return factor != 0 && !__builtin_mul_overflow(v, factor, out);
+    if (factor == 0 || (scale > 1 && factor == 1) || __builtin_mul_overflow(v, factor, out)) return false;
+    if (__builtin_add_overflow(*out, parts * factor / scale, out)) return false;
+    return *out != 0 || (v == 0 && parts == 0);
 }
 
 /* Index of s in "a|b|c", or -1. */

@@ -70,6 +70,10 @@ static void values(void **state)
     assert_int_equal(with("SEEP_INTERVAL", "5").interval, 5000);
     assert_int_equal(with("SEEP_INTERVAL", "2m").interval, 120000);
     assert_int_equal(with("SEEP_INTERVAL", "1h").interval, 3600000);
+    assert_int_equal(with("SEEP_INTERVAL", "0.5s").interval, 500);
+    assert_int_equal(with("SEEP_INTERVAL", "1.25m").interval, 75000);
+    assert_int_equal(with("SEEP_INTERVAL", "1.5").interval, 1500);
+    assert_int_equal(with("SEEP_MEMLIMIT", "1.5M").memlimit, 3 << 19);
     assert_int_equal(with("SEEP_UNWIND", "fp").unwind, 1);
     assert_int_equal(with("SEEP_DEBUG", "scavenge=0,thp=1").debug, 1);
     assert_int_equal(with("SEEP_DEBUG", "xthp=1").debug, -1);
@@ -86,6 +90,12 @@ static void refused(void **state)
                                          {"SEEP_RATE", "99999999999999999999"},
                                          {"SEEP_UNWIND", "slow"},
                                          {"SEEP_INTERVAL", "3d"},
+                                         {"SEEP_INTERVAL", "0.0001s"},
+                                         {"SEEP_INTERVAL", "1.s"},
+                                         {"SEEP_INTERVAL", "1.5.5s"},
+                                         {"SEEP_INTERVAL", "1.5ms"},
+                                         {"SEEP_RATE", "1.5"},
+                                         {"SEEP_CHECK", "1.0"},
                                          {"SEEP_CHECK", "1K"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct result r = with(bad[i][0], bad[i][1]);
