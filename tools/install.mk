@@ -6,7 +6,8 @@ MANDIR     ?= $(PREFIX)/share/man
 VERSION    := $(shell sed -n 's/^.define SEEP_VERSION "\(.*\)"/\1/p' agent/contract/contract.h)
 
 INSTALLED := $(BINDIR)/seep $(LIBDIR)/libseep.so $(LIBDIR)/pkgconfig/seep.pc $(MANDIR)/man1/seep.1 \
-             $(PREFIX)/share/seep/seep-gdb.py $(addprefix $(INCLUDEDIR)/,seep.h seep_stats.h seep_task.h coro.h)
+             $(PREFIX)/share/bash-completion/completions/seep $(PREFIX)/share/zsh/site-functions/_seep \
+             $(PREFIX)/share/fish/vendor_completions.d/seep.fish $(PREFIX)/share/seep/seep-gdb.py $(addprefix $(INCLUDEDIR)/,seep.h seep_stats.h seep_task.h coro.h)
 
 .PHONY: install uninstall demo setup-demo
 install: agent analyzer
@@ -16,11 +17,16 @@ install: agent analyzer
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' tools/seep.pc.in \
 	    > '$(DESTDIR)$(LIBDIR)/pkgconfig/seep.pc'
 	install -m 644 docs/man/seep.1 '$(DESTDIR)$(MANDIR)/man1/seep.1'
+	$(BUILD)/seep completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/seep'
+	$(BUILD)/seep completion zsh > '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_seep'
+	$(BUILD)/seep completion fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/seep.fish'
 	install -m 644 tools/seep-gdb.py '$(DESTDIR)$(PREFIX)/share/seep/seep-gdb.py'
 	install -m 644 agent/include/seep.h coro/include/coro.h '$(DESTDIR)$(INCLUDEDIR)'
 	sh tools/inline_header.sh agent/include/seep_stats.h > '$(DESTDIR)$(INCLUDEDIR)/seep_stats.h'
 	sh tools/inline_header.sh agent/contract/task.h > '$(DESTDIR)$(INCLUDEDIR)/seep_task.h'
-	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/seep.pc' '$(DESTDIR)$(INCLUDEDIR)/'seep_*.h
+	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/seep.pc' '$(DESTDIR)$(INCLUDEDIR)/'seep_*.h \
+	    '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/seep' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_seep' \
+	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/seep.fish'
 uninstall:
 	rm -f $(foreach f,$(INSTALLED),'$(DESTDIR)$(f)')
 

@@ -105,6 +105,7 @@ struct launch {
     char *out;         /* path of the recording; NULL: a name is made from the command */
     const char *agent; /* --agent; NULL: found */
     bool force;
+    const char *label;      /* of the last snapshot of each process; NULL: none */
     const char *env[16][2]; /* settings of the agent: name, value */
     unsigned nenv;
     char **command;

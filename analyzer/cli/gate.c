@@ -23,7 +23,7 @@ struct gate {
     struct view view;
     const char *baseline, *junit, *sarif, *suppress[MAX_FILES];
     unsigned nsuppress;
-    bool self_test;
+    bool self_test, all_seen;
     const char *ignored[MAX_IGNORED];
     unsigned nignored;
     unsigned fail_mask; /* bits of enum seep_confidence */
@@ -43,6 +43,7 @@ enum {
     KEY_JUNIT,
     KEY_SARIF,
     KEY_SELF_TEST,
+    KEY_ALL_SEEN,
     KEY_GATE_JSON,
     KEY_GATE_FULL
 };
@@ -56,6 +57,8 @@ static const struct argp_option options[] = {
      "what not to tell: seep's own, LeakSanitizer's or valgrind's suppressions; may be repeated", 1},
     {"self-test", KEY_SELF_TEST, NULL, 0,
      "first plant a leak, which must be found, and run clean, which must be silent", 1},
+    {"all-seen", KEY_ALL_SEEN, NULL, 0, "no data (exit 3) when any of the processes was not seen; default: when all",
+     1},
     {"junit", KEY_JUNIT, "FILE", 0, "write the result as JUnit XML too; FILE is replaced", 2},
     {"sarif", KEY_SARIF, "FILE", 0, "write the result as SARIF 2.1.0 too; FILE is replaced", 2},
     {"json", KEY_GATE_JSON, NULL, 0, "print JSON for programs", 2},
@@ -97,6 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_JUNIT: g->junit = arg; return 0;
     case KEY_SARIF: g->sarif = arg; return 0;
     case KEY_SELF_TEST: g->self_test = true; return 0;
+    case KEY_ALL_SEEN: g->all_seen = true; return 0;
     case KEY_GATE_JSON: g->view.json = true; return 0;
     case KEY_GATE_FULL: g->view.full = true; return 0;
     case 'n': g->view.limit = args_number(state, "--limit", arg, 0, INT32_MAX); return 0;
@@ -158,6 +162,15 @@ static void suppressions(struct emit *e, const struct suppressions *s, int64_t h
     emit_end(e);
 }
 
+/* Processes of which nothing can be said: their allocations went past the agent, or they left no snapshot. */
+static size_t unseen(struct recording *r, struct snapshot *const *snaps, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->nprocesses; i++) count += r->processes[i].nsnapshots == 0;
+    for (size_t i = 0; i < n; i++) count += snapshot_is_blind(r, snaps[i]);
+    return count;
+}
+
 static void print(struct emit *e, const struct gate *g, struct recording *r, const struct baseline *b,
                   const struct suppressions *s, struct finding *f, size_t nf, struct snapshot *const *snaps, size_t n,
                   int verdict, const struct outcome *o)
@@ -187,6 +200,12 @@ static void print(struct emit *e, const struct gate *g, struct recording *r, con
     emit_head(e, verdict ? STYLE_BAD : STYLE_GOOD, verdict ? "FAIL" : "PASS", "  %s%s   exit %d", counts, base,
               verdict);
     report_snapshots(e, r, snaps, n);
+    size_t missed = unseen(r, snaps, n);
+    emit_int(e, "processes", (int64_t)r->nprocesses);
+    emit_int(e, "processes_unseen", (int64_t)missed);
+    if (missed)
+        emit_line(e, STYLE_BAD, "  not seen: %zu of %s; --all-seen makes that a failure", missed,
+                  unit_plural((int64_t)r->nprocesses, "process"));
     if (g->max_bytes || g->max_tasks)
         emit_line(e, STYLE_PLAIN, "  policy: %s of memory and %s tolerated; %s and %s counted",
                   unit_bytes(g->max_bytes), unit_plural(g->max_tasks, "task"), unit_bytes(c.memory_bytes),
@@ -236,14 +255,16 @@ static int judge(struct gate *g, const struct outcome *o, bool keep)
                 g->launch.command[0], g->view.file, o->signal ? "killed by signal" : "it ended with exit code",
                 o->signal ? o->signal : o->code);
     }
-    size_t seen = 0;
-    for (size_t i = 0; i < n && !e.code; i++) seen += !snapshot_is_blind(r, snaps[i]);
-    if (!e.code && seen == 0)
+    size_t missed = e.code ? 0 : unseen(r, snaps, n);
+    if (!e.code && missed == r->nprocesses)
         err_set(
             &e, EXIT_INPUT,
             "FAIL: no data: not one allocation was seen, %s has a malloc of its own; a gate that saw nothing does not "
             "pass",
             result.command);
+    if (!e.code && missed && g->all_seen)
+        err_set(&e, EXIT_INPUT, "FAIL: no data of %zu of %s (--all-seen); `seep info %s` lists them", missed,
+                unit_plural((int64_t)r->nprocesses, "process"), g->view.file);
     if (!e.code) {
         nf = findings_load(r, snaps, n, &f);
         findings_add_trends(r, snaps, n, &f, &nf);

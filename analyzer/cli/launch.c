@@ -52,14 +52,23 @@ static bool value_ok(const struct option_row *o, const char *s)
     }
     char *end;
     errno = 0;
-    uint64_t v = strtoull(s, &end, 10);
+    uint64_t v = strtoull(s, &end, 10), parts = 0, scale = 1, by = 0;
     if (*s < '0' || *s > '9' || errno) return false;
-    bool is_bytes = strcmp(o->unit, "bytes") == 0, is_ms = strcmp(o->unit, "ms") == 0, known = *end == 0 && !is_ms;
+    if (*end == '.') {
+        for (end++; *end >= '0' && *end <= '9' && scale < 1000000; end++, scale *= 10)
+            parts = parts * 10 + (uint64_t)(*end - '0');
+        if (scale == 1) return false;
+    }
+    bool is_bytes = strcmp(o->unit, "bytes") == 0, is_ms = strcmp(o->unit, "ms") == 0, none = v == 0 && parts == 0;
+    if (*end == 0 && !is_ms) by = 1;
     for (size_t i = 0; i < 4 && is_bytes; i++)
-        if (strcmp(end, bytes[i]) == 0) known = !__builtin_mul_overflow(v, bytes_by[i], &v);
+        if (strcmp(end, bytes[i]) == 0) by = bytes_by[i];
     for (size_t i = 0; i < 5 && is_ms; i++)
-        if (strcmp(end, ms[i]) == 0) known = !__builtin_mul_overflow(v, ms_by[i], &v);
-    return known && v >= o->lo && v <= o->hi;
+        if (strcmp(end, ms[i]) == 0) by = ms_by[i];
+    if (by == 0 || (scale > 1 && by == 1) || __builtin_mul_overflow(v, by, &v) ||
+        __builtin_add_overflow(v, parts * by / scale, &v))
+        return false;
+    return (v != 0 || none) && v >= o->lo && v <= o->hi;
 }
 
 /* "1 to 128", "500ms to 5m" for people. */
@@ -68,8 +77,8 @@ static const char *range_of(const struct option_row *o, char out[96])
     if (o->type == 'e')
         snprintf(out, 96, "one of %s", o->unit);
     else if (strcmp(o->unit, "ms") == 0)
-        snprintf(out, 96, "a time from %llu to %llu seconds, as 500ms, 30s, 5m or 1h", (unsigned long long)o->lo / 1000,
-                 (unsigned long long)o->hi / 1000);
+        snprintf(out, 96, "a time from %llu to %llu seconds, as 500ms, 1.5s, 5m or 1h",
+                 (unsigned long long)o->lo / 1000, (unsigned long long)o->hi / 1000);
     else
         snprintf(out, 96, "a number from %llu to %llu%s", (unsigned long long)o->lo, (unsigned long long)o->hi,
                  strcmp(o->unit, "bytes") == 0 ? " bytes (K, M, G)" : "");
@@ -235,6 +244,7 @@ int launch_run(struct launch *l, struct outcome *out)
         code = fail(EXIT_CANNOT, "%s: cannot be run: %s", l->command[0], strerror(why));
     }
     if (code == 0) note_end(l, out);
+    if (code == 0 && l->label && store_label(l->out, l->label, &e)) say("%s", e.text);
 end:
     for (int i = 0; i < 2; i++) {
         if (go[i] >= 0) close(go[i]);
@@ -246,13 +256,24 @@ end:
 }
 
 /* ---- options */
-enum { KEY_RATE = 0x300, KEY_INTERVAL, KEY_NO_EXIT, KEY_NO_FOLLOW, KEY_DEPTH, KEY_UNWIND, KEY_AGENT, KEY_SIGNAL };
+enum {
+    KEY_RATE = 0x300,
+    KEY_INTERVAL,
+    KEY_NO_EXIT,
+    KEY_NO_FOLLOW,
+    KEY_DEPTH,
+    KEY_UNWIND,
+    KEY_AGENT,
+    KEY_SIGNAL,
+    KEY_LABEL
+};
 
 static const struct argp_option options[] = {
     {"output", 'o', "FILE", 0, "recording to make; default COMMAND.PID.seep", 10},
     {"force", 'f', NULL, 0, "replace FILE when it exists", 10},
     {"rate", KEY_RATE, "BYTES", 0, "mean bytes between sampled allocations: 1 is every allocation, 0 none", 11},
     {"interval", KEY_INTERVAL, "TIME", 0, "take a snapshot each TIME (500ms, 30s, 5m)", 11},
+    {"label", KEY_LABEL, "TEXT", 0, "name the last snapshot of each process, for --snapshot and diff", 11},
     {"signal", KEY_SIGNAL, "N", 0, "take a snapshot when the process gets signal N", 11},
     {"no-exit-snapshot", KEY_NO_EXIT, NULL, 0, "take none when a process exits", 11},
     {"no-follow", KEY_NO_FOLLOW, NULL, 0, "do not record forked children", 11},
@@ -287,6 +308,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 'f': l->force = true; return 0;
     case KEY_AGENT: l->agent = arg; return 0;
+    case KEY_LABEL:
+        for (const char *c = arg; *c; c++)
+            if ((unsigned char)*c < ' ' || *c == 0x7f) args_fail(state, "--label has control characters");
+        if (!*arg || strlen(arg) > 255) args_fail(state, "--label is empty or longer than 255 bytes");
+        l->label = arg;
+        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }

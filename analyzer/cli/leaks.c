@@ -2,6 +2,7 @@
  *
  * seep leaks: the findings of the chosen snapshots. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "analyzer/cli/cli.h"
 #include "analyzer/model/trend.h"
@@ -13,7 +14,7 @@ struct leaks {
 };
 
 static const struct argp_option options[] = {
-    {"exit-code", KEY_PRIVATE, NULL, 0, "exit 1 when something is proven to leak", 2},
+    {"exit-code", KEY_PRIVATE, NULL, 0, "exit 1 when something is proven to leak, 3 when nothing was seen", 2},
     {0},
 };
 static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
@@ -61,7 +62,11 @@ int cmd_leaks(int argc, char **argv)
         emit_str(&e, "command", "leaks");
         emit_str(&e, "file", l.view.file);
         for (int i = 0; i <= SEEP_INFO; i++) emit_int(&e, confidence_name(i), counts.by_confidence[i]);
-        emit_head(&e, any ? STYLE_BAD : STYLE_GOOD, any ? "LEAK" : "CLEAN", "  %s", report_counts_text(r, &counts));
+        const char *verdict = report_verdict(r, &counts, snaps, n);
+        bool seen = strcmp(verdict, "NO DATA") != 0;
+        emit_str(&e, "verdict", verdict);
+        emit_head(&e, any || !seen ? STYLE_BAD : STYLE_GOOD, verdict, "  %s",
+                  seen ? report_counts_text(r, &counts) : "not one allocation was seen");
         report_snapshots(&e, r, snaps, n);
         report_findings(&e, r, f, nf, l.view.limit, l.view.full);
         report_symbols(&e, r);
@@ -70,7 +75,7 @@ int cmd_leaks(int argc, char **argv)
         emit_line(&e, STYLE_PLAIN, any ? "next: seep gate -- COMMAND, to fail a build on these" : "next: seep top %s",
                   l.view.file);
         code = emit_finish(&e);
-        if (code == 0 && l.exit_code && proven) code = EXIT_LEAKS;
+        if (code == 0 && l.exit_code) code = proven ? EXIT_LEAKS : seen ? EXIT_CLEAN : EXIT_INPUT;
     }
     free(f);
     recording_close(r);

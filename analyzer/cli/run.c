@@ -62,7 +62,10 @@ static void summary(const struct launch *l, const struct outcome *o)
     bool leak = report_is_leak(&counts);
     emit_init(&out, stderr, false);
     emit_blank(&out);
-    emit_head(&out, leak ? STYLE_BAD : STYLE_GOOD, leak ? "LEAK" : "CLEAN", "  %s", report_counts_text(r, &counts));
+    const char *verdict = report_verdict(r, &counts, snaps, n);
+    bool seen = strcmp(verdict, "NO DATA") != 0;
+    emit_head(&out, leak || !seen ? STYLE_BAD : STYLE_GOOD, verdict, "  %s",
+              seen ? report_counts_text(r, &counts) : "not one allocation was seen");
     report_snapshots(&out, r, snaps, n);
     if (o->signal)
         emit_line(&out, STYLE_PLAIN, "  the command was killed by signal %d (SIG%s)", o->signal,

@@ -71,6 +71,18 @@ bool report_is_leak(const struct finding_counts *c)
     return c->by_confidence[SEEP_PROVEN] + c->by_confidence[SEEP_LIKELY] + c->by_confidence[SEEP_GROWING] > 0;
 }
 
+static size_t blind(struct recording *r, struct snapshot *const *snaps, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += snapshot_is_blind(r, snaps[i]);
+    return count;
+}
+
+const char *report_verdict(struct recording *r, const struct finding_counts *c, struct snapshot *const *snaps, size_t n)
+{
+    return report_is_leak(c) ? "LEAK" : n && blind(r, snaps, n) == n ? "NO DATA" : "CLEAN";
+}
+
 const char *report_counts_text(struct recording *r, const struct finding_counts *c)
 {
     const char *s = report_is_leak(c) ? "" : c->known + c->suppressed ? "no new leak" : "no leak was found";

@@ -123,7 +123,9 @@ void html_findings(const struct html_input *in, struct buf *out, struct buf *tex
     findings_add_trends(in->r, in->snaps, in->nsnaps, &list, &n);
     size_t shown = in->limit && (size_t)in->limit < n ? (size_t)in->limit : n;
     report_count(list, n, 0, &counts);
-    const char *verdict = report_is_leak(&counts) ? "LEAK" : "CLEAN", *words = report_counts_text(in->r, &counts);
+    const char *verdict = report_verdict(in->r, &counts, in->snaps, in->nsnaps);
+    const char *words =
+        strcmp(verdict, "NO DATA") == 0 ? "not one allocation was seen" : report_counts_text(in->r, &counts);
     snapshots_text(in, &about);
     buf_printf(out, ",\"verdict\":\"%s\",\"counts\":", verdict);
     buf_json(out, words);

@@ -114,3 +114,20 @@ int store_add_event(const char *path, int pid, const char *kind, const char *det
     sqlite3_close(db);
     return rc == SQLITE_DONE ? 0 : -1;
 }
+
+int store_label(const char *path, const char *label, struct err *e)
+{
+    static const char sql[] = "UPDATE snapshot SET label = ? WHERE label = '' AND seq = "
+                              "(SELECT max(seq) FROM snapshot s WHERE s.process = snapshot.process)";
+    sqlite3 *db = NULL;
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
+    if (rc == SQLITE_OK) sqlite3_busy_timeout(db, 30000);
+    if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    if (rc == SQLITE_OK) rc = sqlite3_bind_text(st, 1, label, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK && sqlite3_step(st) != SQLITE_DONE) rc = sqlite3_errcode(db);
+    if (rc != SQLITE_OK) err_set(e, EXIT_CANNOT, "%s: cannot be labelled: %s", path, sqlite3_errmsg(db));
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return e->code;
+}

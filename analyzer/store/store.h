@@ -45,6 +45,8 @@ int store_check_new(const char *path, bool force, struct err *e);
 int store_create(const char *path, bool force, struct err *e);
 /* Copies the recording source into the recording target, in one transaction (merge.c). */
 int store_merge(const char *target, const char *source, struct err *e);
+/* Gives the last snapshot of each process a label where it has none. 0, or *e set. */
+int store_label(const char *path, const char *label, struct err *e);
 /* Adds an event ("exit", "signal") for the newest process with that pid. Errors are for the caller to ignore. */
 int store_add_event(const char *path, int pid, const char *kind, const char *detail);
 

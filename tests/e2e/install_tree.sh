@@ -14,8 +14,11 @@ cat >"$TMPDIR/want" <<LIST
 ./include/seep_task.h
 ./lib/libseep.so
 ./lib/pkgconfig/seep.pc
+./share/bash-completion/completions/seep
+./share/fish/vendor_completions.d/seep.fish
 ./share/man/man1/seep.1
 ./share/seep/seep-gdb.py
+./share/zsh/site-functions/_seep
 LIST
 diff "$TMPDIR/want" "$TMPDIR/have"
 ! grep -rn "$PWD" "$prefix/include" "$prefix/lib/pkgconfig" "$prefix/share" || { echo "a path of the build tree was installed"; exit 1; }

@@ -48,7 +48,7 @@ function finding(wrap, show) {
 }
 
 export function findings(show) {
-  const leak = raw.verdict === "LEAK", several = raw.processes.length > 1;
+  const leak = raw.verdict !== "CLEAN", several = raw.processes.length > 1;
   const list = [];
   let last = null;
   const order = new Map(raw.processes.map((p, i) => [p.id, i]));
