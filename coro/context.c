@@ -6,7 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-__thread struct g *coro_self __attribute__((tls_model("initial-exec"), visibility("hidden")));
+/* Exported for what coro.h has inline. */
+__thread struct g *co_current_ __attribute__((tls_model("initial-exec"), visibility("default")));
 
 uint32_t context_mxcsr_base;
 bool context_fp_full;

@@ -57,13 +57,13 @@ void *context_make(uintptr_t top, context_entry_fn *entry, void *a, void *b);
 static inline struct g *context_self(void)
 {
     struct g *g;
-    __asm__ volatile("movq coro_self@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(g) : : "memory");
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(g) : : "memory");
     return g;
 }
 static inline void context_set_self(struct g *g)
 {
     uintptr_t off;
-    __asm__ volatile("movq coro_self@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)" : "=&r"(off) : "r"(g) : "memory");
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)" : "=&r"(off) : "r"(g) : "memory");
 }
 /* Where a thread-local variable of the initial set stands, relative to the thread pointer: the same in every thread. */
 static inline uintptr_t context_thread_pointer(void)

@@ -5,10 +5,12 @@
  * Waitgroup: a count and a list of waiters under one lock; whoever brings the count to 0 wakes all of them and does not touch the
  * waitgroup afterwards, so it may stand on the stack of the one that waits. Who was woken and finds it counting again reports that.
  *
- * Mutex: state LOCKED | WAITERS | STARVING. Without waiters, lock and unlock are one compare-and-swap each. Normally an unlock wakes the
- * first waiter, which competes with whoever comes by (throughput); when a waiter has waited for 1 ms, unlock hands the mutex
- * over to the queue in order until the queue is empty or its head came lately (no starvation). The queue is under the lock word.
- * `owner` is the id of the coroutine that locked it, for the detectors; any coroutine may unlock.
+ * Mutex: state LOCKED | WAITERS | STARVING. Without waiters, lock is a compare-and-swap and unlock a subtraction, inline in the program
+ * (coro.h). Normally an unlock wakes the first waiter, which competes with whoever comes by (throughput); when a waiter has waited for
+ * 1 ms, unlock hands the mutex over to the queue in order until the queue is empty or its head came lately (no starvation). While
+ * STARVING is set nobody takes it by himself. The queue is under the lock word. `owner` is the id of the coroutine that locked it, for the
+ * detectors; any coroutine may unlock. Tried and dropped: owner and flags in one word (the second compare-and-swap then waits for
+ * the id: 6.1 ns against 4.4 for a lock and unlock).
  *
  * Both begin with their lock word: sched.c releases it after the waiter's switch. */
 #include "coro/defer.h"
@@ -77,14 +79,14 @@ static COLD void lock_slow(co_mutex *m)
     uint64_t since = 0;
     for (;;) {
         word_lock(&m->lock);
-        uint32_t old = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
+        uint32_t old = __atomic_load_n(&m->state, __ATOMIC_RELAXED), want;
         for (;;) { /* take it, or say that somebody waits */
-            uint32_t want = old & LOCKED ? old | WAITERS : old | LOCKED;
+            want = old & (LOCKED | STARVING) ? old | WAITERS : old | LOCKED;
             if (since && old & LOCKED && os_mono_ns() - since > STARVE_NS) want |= STARVING;
             if (cas(&m->state, old, want)) break;
             old = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
         }
-        if (!(old & LOCKED)) {
+        if (!(old & (LOCKED | STARVING))) {
             m->owner = g->id;
             word_unlock(&m->lock);
             return;
@@ -108,28 +110,32 @@ static COLD void lock_slow(co_mutex *m)
     }
 }
 
-static COLD void unlock_slow(co_mutex *m)
+/* The second half of an unlock that left `state`. */
+CO_EXPORT COLD void co_mutex_unlocked_(co_mutex *m, uint32_t state)
 {
     struct waitq *q = WAITQ(m, first);
+    if (!((state + LOCKED) & LOCKED)) report_fatal("unlock of unlocked mutex %p", (void *)m);
     word_lock(&m->lock);
-    uint32_t state = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
-    if (!(state & LOCKED)) report_fatal("unlock of unlocked mutex %p", (void *)m);
-    struct sudog *s = waitq_pop(q);
-    bool hand_over = s && state & STARVING;
-    uint32_t next = q->first ? WAITERS : 0;
-    m->owner = 0;
-    if (hand_over) {
-        m->owner = s->g->id;
-        next |= LOCKED;
-        if (q->first && os_mono_ns() - q->first->slot[0] > STARVE_NS) next |= STARVING;
+    state = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
+    bool hand_over = state & STARVING;
+    if (state & LOCKED || !(state & WAITERS)) { /* somebody came by: it is for his unlock, or is done */
+        word_unlock(&m->lock);
+        return;
     }
-    /* Nobody else changes a state that is LOCKED and has waiters. */
-    __atomic_store_n(&m->state, next, __ATOMIC_RELEASE);
+    struct sudog *s = waitq_pop(q);
+    if (hand_over && s) {
+        uint32_t next = LOCKED | (q->first ? WAITERS : 0);
+        if (q->first && os_mono_ns() - q->first->slot[0] > STARVE_NS) next |= STARVING;
+        m->owner = s->g->id;
+        __atomic_store_n(&m->state, next, __ATOMIC_RELEASE); /* nobody else changes a state that is STARVING */
+    } else if (!q->first) {
+        __atomic_fetch_and(&m->state, ~(uint32_t)(WAITERS | STARVING), __ATOMIC_RELEASE);
+    }
     word_unlock(&m->lock);
     if (s) sudog_wake(s, hand_over);
 }
 
-CO_EXPORT void co_mutex_lock(co_mutex *m)
+CO_EXPORT void(co_mutex_lock)(co_mutex *m)
 {
     if (unlikely(!cas(&m->state, 0, LOCKED)))
         lock_slow(m);
@@ -145,11 +151,9 @@ CO_EXPORT bool co_mutex_try_lock(co_mutex *m)
     return true;
 }
 
-CO_EXPORT void co_mutex_unlock(co_mutex *m)
+CO_EXPORT void(co_mutex_unlock)(co_mutex *m)
 {
-    uint64_t owner = m->owner;
     m->owner = 0;
-    if (likely(cas(&m->state, LOCKED, 0))) return;
-    m->owner = owner;
-    unlock_slow(m);
+    uint32_t state = __atomic_sub_fetch(&m->state, LOCKED, __ATOMIC_RELEASE);
+    if (unlikely(state != 0)) co_mutex_unlocked_(m, state);
 }

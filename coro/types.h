@@ -110,6 +110,7 @@ struct g {
     };
 };
 _Static_assert(offsetof(struct g, link) == 64, "a switch touches one cache line");
+_Static_assert(offsetof(struct g, id) == 80, "known to programs: coro.h");
 _Static_assert(sizeof(struct g) <= 192, "bytes per coroutine at rest: see docs/coro.md");
 
 struct g_list {
