@@ -5,7 +5,8 @@
  * are references and are translated, so a table that the schema gains is copied too.
  *
  * Invariants: 1. a snapshot that the target has already (same process, same number) is left out with all that belongs to it; 2. one
- * transaction: a merge that fails leaves the target as it was; 3. the source is opened read-only and was checked by store_open(). */
+ * transaction: a merge that fails leaves the target as it was; 3. the source is opened read-only and was checked by store_open(); one with a hot journal is recovered in
+ * memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,10 @@ int store_merge(const char *target, const char *source, struct err *e)
     sqlite3_stmt *st = NULL;
     struct store *checked = store_open(source, e);
     if (!checked) return e->code;
+    unsigned char *copy = NULL; /* of a source that had to be recovered */
+    sqlite3_int64 size = 0;
+    if (checked->recovered && !(copy = sqlite3_serialize(checked->db, "main", &size, 0)))
+        err_set(e, EXIT_CANNOT, "%s: its writer was killed, and it is too large to be recovered in memory", source);
     store_close(checked);
     buf_puts(&uri, "file:");
     for (const unsigned char *p = (const unsigned char *)source; *p; p++)
@@ -188,11 +193,18 @@ int store_merge(const char *target, const char *source, struct err *e)
         sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         run(db, "PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY", e);
     }
-    if (!e->code &&
-        (sqlite3_prepare_v2(db, "ATTACH ? AS src", -1, &st, NULL) != SQLITE_OK ||
-         sqlite3_bind_text(st, 1, uri.data, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(st) != SQLITE_DONE))
+    if (!e->code && (sqlite3_prepare_v2(db, "ATTACH ? AS src", -1, &st, NULL) != SQLITE_OK ||
+                     sqlite3_bind_text(st, 1, copy ? ":memory:" : uri.data, -1, SQLITE_STATIC) != SQLITE_OK ||
+                     sqlite3_step(st) != SQLITE_DONE))
         err_set(e, EXIT_INPUT, "cannot be merged: %s", sqlite3_errmsg(db));
     sqlite3_finalize(st);
+    if (!e->code && copy) {
+        unsigned char *given = copy;
+        copy = NULL; /* SQLite frees it, also where it fails */
+        if (sqlite3_deserialize(db, "src", given, size, size,
+                                SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_READONLY) != SQLITE_OK)
+            err_set(e, EXIT_INPUT, "cannot be merged: %s", sqlite3_errmsg(db));
+    }
     if (!e->code) run(db, "BEGIN", e);
     if (!e->code) run(db, intern, e);
     if (!e->code) stacks(db, e);
@@ -200,6 +212,7 @@ int store_merge(const char *target, const char *source, struct err *e)
     if (!e->code) run(db, done, e);
     if (!e->code) run(db, "COMMIT", e);
     sqlite3_close(db);
+    sqlite3_free(copy);
     buf_free(&uri);
     if (e->code == EXIT_INPUT && strncmp(e->text, "cannot", 6) == 0) {
         char why[sizeof e->text];

@@ -229,6 +229,7 @@ struct store *store_open(const char *path, struct err *e)
         (rc != SQLITE_OK && rc != SQLITE_BUSY && has_journal(path))) {
         sqlite3_close(s->db);
         s->db = NULL;
+        s->recovered = true;
         open_copy(s, e);
     } else if (rc == SQLITE_BUSY) {
         err_set(e, EXIT_CANNOT, "%s: a snapshot is being written to it for more than 30 s; try again", path);

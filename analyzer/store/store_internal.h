@@ -19,6 +19,7 @@ struct query {
 struct store {
     sqlite3 *db;
     char *path;
+    bool recovered; /* db is a private copy, the file has a hot journal */
     struct err err;
     struct query queries[STORE_QUERIES];
 };

@@ -29,3 +29,10 @@ sed 's/h\.seep/r.seep/' after | diff before - || exit 1
 TMPDIR=$work/tmp "$seep" tasks d/h.seep | grep -q half && { echo "half a transaction is shown"; exit 1; }
 [ "$(cat d/h.seep d/h.seep-journal | md5sum)" = "$sums" ] || { echo "the recording was changed"; exit 1; }
 [ -z "$(ls tmp)" ] || { echo "left behind: $(ls tmp)"; exit 1; }
+# As a source of a merge it is recovered too.
+chmod u+w d
+"$seep" merge m.seep d/h.seep >/dev/null 2>err || { cat err; echo "merge of a recording with a journal"; exit 1; }
+"$seep" leaks m.seep >after 2>&1 && sed 's/m\.seep/r.seep/g' after >a && sed 's/d\/r\.seep/r.seep/g' before | diff - a || exit 1
+"$seep" tasks m.seep | grep -q half && { echo "half a transaction was merged"; exit 1; }
+[ "$(cat d/h.seep d/h.seep-journal | md5sum)" = "$sums" ] || { echo "the recording was changed by a merge"; exit 1; }
+exit 0

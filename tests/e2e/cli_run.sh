@@ -36,3 +36,10 @@ rc=0; wait $pid || rc=$?
 [ "$(cat out)" = hello ] || fail "output with a summary: $(cat out)"
 sed -n 2p err | grep -q -E '^(CLEAN|LEAK)  ' || fail "no verdict first: $(cat err)"
 tail -n 1 err | grep -q '^next: seep ' || fail "no next command: $(cat err)"
+# A label for the last snapshot of each process.
+"$seep" run -q -o l.seep --label v1.2 -- sh -c 'true; true' 2>err
+"$seep" top --snapshot v1.2 l.seep >/dev/null || fail "no snapshot with the label of --label"
+rc=0; "$seep" run -q -o l2.seep --label "$(printf 'a\033b')" -- true 2>err || rc=$?
+[ $rc = 2 ] && [ ! -e l2.seep ] || fail "a label with an escape character: $rc"
+"$seep" run -q -o i.seep --interval 0.05s -- sleep 0.4
+[ "$("$seep" info --json i.seep | grep -c '"trigger": "interval"')" -ge 2 ] || fail "--interval with a decimal"
