@@ -41,14 +41,14 @@ static uint32_t bucket_hash(const struct bucket_key *k)
     return (uint32_t)(h >> 32) | 1;
 }
 
-uint32_t bucket_for(uint32_t stack, uint64_t size)
+static uint32_t bucket_find(uint32_t stack, uint64_t size)
 {
     struct bucket_key k = {stack, size};
     uint32_t hash = bucket_hash(&k);
     uint32_t id = idtab_find(&index_tab, hash, bucket_equal, &k);
     if (id) return id;
     uint32_t none = stack_empty();
-    if (stack != none && prof_meta_full()) return bucket_for(none, size);
+    if (stack != none && prof_meta_full()) return bucket_find(none, size);
     lock_acquire(&bucket_lock);
     id = idtab_find(&index_tab, hash, bucket_equal, &k);
     if (!id) {
@@ -63,6 +63,17 @@ uint32_t bucket_for(uint32_t stack, uint64_t size)
     }
     lock_release(&bucket_lock);
     return id;
+}
+
+struct prof_bucket *bucket_for(uint32_t stack, uint64_t size)
+{
+    struct prof_bucket **last = stack ? stack_bucket(stack) : NULL;
+    struct prof_bucket *b = last ? __atomic_load_n(last, __ATOMIC_ACQUIRE) : NULL;
+    if (b && b->size == size) return b;
+    uint32_t id = bucket_find(stack, size);
+    b = id ? bucket_mut(id) : NULL;
+    if (b && last && b->stack == stack) __atomic_store_n(last, b, __ATOMIC_RELEASE);
+    return b;
 }
 
 uint32_t bucket_count(void)

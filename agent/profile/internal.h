@@ -67,7 +67,8 @@ static inline __attribute__((always_inline)) uint32_t idtab_find(const struct id
 bool idtab_insert(struct idtab *t, uint32_t hash, uint32_t id);
 
 /* ---- Between the files. */
-uint32_t bucket_for(uint32_t stack, uint64_t size); /* id, 0: no memory */
+struct prof_bucket *bucket_for(uint32_t stack, uint64_t size); /* NULL: no memory */
+struct prof_bucket **stack_bucket(uint32_t id);                /* bucket.c's note at a stack */
 struct prof_bucket *bucket_mut(uint32_t id);
 uint32_t stack_empty(void); /* id of the stack without frames */
 void stack_fork(int phase); /* 0 prepare, 1 parent, 2 child */

@@ -86,6 +86,7 @@ void prof_init(void)
     if (seed != 0 && prof.seed == 0) prof.seed = (uint64_t)seed;
     if (prof.depth == 0 || prof.depth > PROF_MAX_DEPTH) prof.depth = PROF_MAX_DEPTH;
     unwind_init();
+    traces_init(prof.rate != 0 && prof.rate <= PROF_OFTEN_RATE);
     __atomic_store_n(&prof.ready, 1, __ATOMIC_RELEASE);
 }
 
@@ -129,14 +130,13 @@ void prof_unrecorded(void *p)
 void prof_record(struct mspan *span, uint32_t index, size_t requested)
 {
     agent_tls.in_profile = 1;
-    uint32_t id = bucket_for(unwind_intern(prof.depth, 1, prof.rate <= PROF_OFTEN_RATE), heap_span_elem_size(span));
-    if (id) {
+    struct prof_bucket *b = bucket_for(unwind_intern(prof.depth, 1), heap_span_elem_size(span));
+    if (b) {
         /* The counters first: a record without them would be a free without an allocation. Both are in one critical
          * section, so a snapshot sees both or neither. */
-        struct prof_bucket *b = bucket_mut(id);
         __atomic_fetch_add(&b->allocs, 1, __ATOMIC_RELAXED);
         __atomic_fetch_add(&b->alloc_bytes, requested, __ATOMIC_RELAXED);
-        if (!sample_set(span, index, id, requested)) {
+        if (!sample_set(span, index, b->id, requested)) {
             __atomic_fetch_sub(&b->allocs, 1, __ATOMIC_RELAXED);
             __atomic_fetch_sub(&b->alloc_bytes, requested, __ATOMIC_RELAXED);
         }
@@ -191,7 +191,7 @@ __attribute__((noinline)) uint32_t prof_stack_here(unsigned skip)
     uint32_t id = 0;
     if (!agent_tls.in_profile) {
         agent_tls.in_profile = 1;
-        id = unwind_intern(prof.depth, skip + 1, false);
+        id = unwind_intern(prof.depth, skip + 1);
         agent_tls.in_profile = 0;
     }
     agent_leave();

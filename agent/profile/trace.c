@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whole stacks recognised: for small rates, where the same stacks are captured again and again.
+ * Whole stacks recognised, since the same stacks are captured again and again.
  *
  * A trace is an interned stack with the places on the stack, relative to the sp of its frame KEY_FRAMES, at which its
- * return addresses stood. The walk goes through the agent's own frames and KEY_FRAMES of the program's as always; then, instead
- * of a chain of rule lookups, the words at the places are compared with the stack's addresses, each load independent of
- * the others, and the id of the stack is the answer: no hash over the frames, no lookup.
+ * return addresses stood. The walk goes through KEY_FRAMES of the program's frames as always; then, instead of a chain of rule
+ * lookups, the words at the places are compared with the stack's addresses, each load independent of the others, and
+ * the id of the stack is the answer: no hash over the frames, no lookup. The agent's own frames before them are
+ * recognised in the same way: there are few ways from malloc to the one place that reads the registers.
  *
  * Why a match is the truth and not a guess: by induction over the frames. Frame i has the same pc as the trace's and the
  * same sp relative to the base. If its rule counts from sp, its return address stands at the place recorded, and the word there
@@ -18,13 +19,14 @@
  *   2. A reader checks seq before it follows `pcs`, and again at the end. Places it may have read half-written in between
  *      are checked against the window.
  *   3. A trace belongs to one generation of modules: whenever that rises, rules are flushed.
+ *   4. A way through the agent's own frames is complete before it is counted, and never changes: libseep stays.
  * Locks: none; a writer that finds the entry taken gives up. Allocates its table once, metadata. */
 #include "agent/profile/internal.h"
 #include "agent/profile/unwind_step.h"
 
 #include <string.h>
 
-enum { KEY_FRAMES = 4, TRACES_LOG2 = 13, WORDS = 110, NO_PLACE = 0xffff };
+enum { KEY_FRAMES = 4, MANY_LOG2 = 13, FEW_LOG2 = 9, WORDS = 110, NO_PLACE = 0xffff, OWN_FRAMES = 10, OWN_WAYS = 24 };
 
 struct trace {
     uint32_t seq;
@@ -39,12 +41,18 @@ struct trace {
 _Static_assert(sizeof(struct trace) == 256, "four cache lines");
 
 static struct trace *traces; /* atomic; NULL until first used */
+static unsigned traces_log2 = FEW_LOG2;
+
+void traces_init(bool often)
+{
+    if (!__atomic_load_n(&traces, __ATOMIC_ACQUIRE)) traces_log2 = often ? MANY_LOG2 : FEW_LOG2;
+}
 
 static struct trace *table(void)
 {
     struct trace *t = __atomic_load_n(&traces, __ATOMIC_ACQUIRE);
     if (t) return t;
-    struct trace *mine = prof_meta(sizeof *t << TRACES_LOG2, 64), *none = NULL;
+    struct trace *mine = prof_meta(sizeof *t << traces_log2, 64), *none = NULL;
     if (!mine) return NULL;
     return __atomic_compare_exchange_n(&traces, &none, mine, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? mine : none;
 }
@@ -146,7 +154,7 @@ static inline struct trace *entry_of(struct trace *all, const struct walk *k, co
     /* The distance from the stack's end rather than sp itself: threads with equal stacks share entries. */
     uint64_t h = w->hi - k->sp;
     for (unsigned i = 0; i < KEY_FRAMES; i++) h = (h ^ k->pcs[i]) * 0x9fb21c651e98df25ull;
-    return &all[h >> (64 - TRACES_LOG2)];
+    return &all[h >> (64 - traces_log2)];
 }
 
 static __attribute__((noinline)) uint32_t walk_on(struct trace *t, struct walk *k, struct window *w)
@@ -170,11 +178,85 @@ static __attribute__((noinline)) uint32_t walk_on(struct trace *t, struct walk *
     return id;
 }
 
+/* ---- The agent's own frames */
+struct own_way {
+    uint16_t n;
+    uint16_t sp, fp;         /* words from the base on: the program's frame; its rbp, NO_PLACE: still in the register */
+    uint16_t at[OWN_FRAMES]; /* of the return addresses into the agent */
+    uintptr_t ra[OWN_FRAMES];
+};
+static struct own_way own_ways[OWN_WAYS];
+static uint32_t nown; /* atomic */
+
+static bool is_own(uintptr_t pc)
+{
+    return pc - unwind_own_lo < unwind_own_hi - unwind_own_lo;
+}
+
+static inline bool own_matches(const struct own_way *o, const uintptr_t *stack)
+{
+    for (unsigned i = 0; i < o->n; i++)
+        if (stack[o->at[i]] != o->ra[i]) return false;
+    return !is_own(stack[o->sp - 1]) && stack[o->sp - 1] != 0;
+}
+
+/* Moves k out of the agent. False: to be walked. */
+static inline bool own_match(struct walk *k, const struct window *w)
+{
+    const size_t room = (w->hi - k->sp) / sizeof(uintptr_t);
+    const uintptr_t *stack = (const uintptr_t *)(k->sp + w->delta);
+    uint32_t n = __atomic_load_n(&nown, __ATOMIC_ACQUIRE);
+    for (const struct own_way *o = own_ways; o < own_ways + n; o++) {
+        if (o->sp > room || !own_matches(o, stack)) continue;
+        k->pc = stack[o->sp - 1];
+        k->sp += o->sp * sizeof(uintptr_t);
+        if (o->fp != NO_PLACE) k->fp = stack[o->fp];
+        k->back = 1;
+        return true;
+    }
+    return false;
+}
+
+static void own_remember(const struct own_way *o)
+{
+    static uint32_t busy;
+    if (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE) != 0) return;
+    uint32_t n = nown;
+    if (n < OWN_WAYS) {
+        own_ways[n] = *o;
+        __atomic_store_n(&nown, n + 1, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+}
+
+/* The same by rules. Only ways on which every frame counts from sp are remembered. */
+static __attribute__((noinline)) bool own_walk(struct walk *k, struct window *w)
+{
+    struct own_way o = {.fp = NO_PLACE};
+    const uintptr_t base = k->sp;
+    bool ok = true;
+    while (is_own(k->pc)) {
+        struct step_reads s = {0};
+        if (walk_step(k, w, &s) != STEP_OK) return false;
+        ok &= !s.chain && !s.used_fp && !s.cfa_at;
+        if (s.fp_at) o.fp = place(s.fp_at, base);
+        if (!is_own(k->pc)) break;
+        ok &= o.n < OWN_FRAMES;
+        if (!ok) continue;
+        o.at[o.n] = place(s.ra_at, base);
+        o.ra[o.n++] = k->pc;
+    }
+    o.sp = place(k->sp, base);
+    if (ok && o.sp != NO_PLACE) own_remember(&o);
+    return true;
+}
+
 uint32_t trace_intern(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip)
 {
     struct walk k;
     if (max <= KEY_FRAMES || w->probe) return TRACE_NONE;
     walk_begin(&k, regs, pcs, max, skip, true);
+    if (unwind_own_hi && !own_match(&k, w) && !own_walk(&k, w)) return TRACE_NONE;
     for (;;) {
         walk_emit(&k, k.pc);
         if (k.n == KEY_FRAMES) break;

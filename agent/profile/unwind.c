@@ -81,6 +81,7 @@ bool window_read_slow(struct window *w, uintptr_t addr, uintptr_t *out)
     if (!page_readable(addr)) return false;
     w->lo = addr & ~(page - 1);
     w->hi = w->lo + page;
+    w->words = page / sizeof *out;
     *out = *(const uintptr_t *)addr;
     return true;
 }
@@ -90,7 +91,8 @@ void window_rebase(struct window *w, uintptr_t sp)
     if (w->fixed) return;
     w->probe = !(sp >= w->home_lo && sp < w->home_hi);
     w->lo = w->probe ? 0 : sp;
-    w->hi = w->probe ? sizeof(uintptr_t) : w->home_hi; /* an empty window: the first read asks */
+    w->hi = w->probe ? 0 : w->home_hi; /* an empty window: the first read asks */
+    w->words = (w->hi - w->lo) / sizeof(uintptr_t);
 }
 
 /* The window of the caller's own stack. */
@@ -171,11 +173,11 @@ static void check_stack(uint32_t id, unsigned max)
                  i, i < n ? (void *)ours[i] : NULL, i < m ? (void *)theirs[i] : NULL);
 }
 
-__attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip, bool often)
+__attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip)
 {
     uintptr_t pcs[PROF_MAX_DEPTH];
     uint32_t id = TRACE_NONE;
-    if (often && mode == MODE_FAST) {
+    if (mode == MODE_FAST) {
         struct frame_regs regs;
         struct window w;
         ARCH_CAPTURE(regs.reg);
@@ -208,6 +210,7 @@ unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uint
         w.fixed = true;
         w.lo = regs->sp;
         w.hi = stack_hi;
+        w.words = (stack_hi - regs->sp) / sizeof(uintptr_t);
         w.delta = (uintptr_t)image - regs->sp;
         if (regs->sp < stack_lo || regs->sp >= stack_hi) return 0;
     } else {

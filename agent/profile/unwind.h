@@ -25,6 +25,7 @@
  * memory, so each page is asked for first; [lo, hi) is then the page asked for last. */
 struct window {
     uintptr_t lo, hi;
+    uintptr_t words; /* in [lo, hi) */
     uintptr_t delta;
     uintptr_t home_lo, home_hi; /* the stack to return to out of a signal frame; 0, 0: unknown */
     bool probe;
@@ -33,8 +34,9 @@ struct window {
 bool window_read_slow(struct window *w, uintptr_t addr, uintptr_t *out);
 static inline bool window_read(struct window *w, uintptr_t addr, uintptr_t *out)
 {
-    if (__builtin_expect(addr < w->lo || addr > w->hi - sizeof *out || (addr & (sizeof *out - 1)), 0))
-        return window_read_slow(w, addr, out);
+    uintptr_t off = addr - w->lo;
+    /* Turned by three bits it is the number of the word, or something huge where it is no multiple of 8. */
+    if (__builtin_expect((off >> 3 | off << 61) >= w->words, 0)) return window_read_slow(w, addr, out);
     __builtin_memcpy(out, (const void *)(addr + w->delta), sizeof *out);
     return true;
 }
@@ -88,8 +90,9 @@ unsigned unwind_walk_full(const struct frame_regs *regs, struct window *w, uintp
 /* The id of the interned stack of regs (trace.c), or TRACE_NONE: to be walked in full. pcs: room for max. */
 #define TRACE_NONE UINT32_MAX
 uint32_t trace_intern(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip);
-/* unwind_here and stack_intern in one; often: the same stacks are expected again. */
-uint32_t unwind_intern(unsigned max, unsigned skip, bool often);
+/* unwind_here and stack_intern in one. */
+uint32_t unwind_intern(unsigned max, unsigned skip);
+void traces_init(bool often); /* often: many stacks are expected again and again, so that a large table pays */
 
 /* libseep's own mapping, empty until known or when the agent is linked into the program. */
 extern uintptr_t unwind_own_lo, unwind_own_hi;

@@ -114,14 +114,14 @@ static inline __attribute__((always_inline)) enum step_result walk_step(struct w
 {
     uint64_t rule = rule_lookup(k->pc - k->back, k->salt);
     uintptr_t cfa, ra, at = 0;
-    switch (RULE_KIND(rule)) {
-    case FAST_SP: cfa = k->sp + RULE_CFA_OFF(rule); break;
-    case FAST_FP: cfa = k->fp + RULE_CFA_OFF(rule); break;
-    case FAST_FP_DEREF:
+    if (__builtin_expect(RULE_KIND(rule) == FAST_SP, 1)) {
+        cfa = k->sp + RULE_CFA_OFF(rule);
+    } else if (RULE_KIND(rule) == FAST_FP) {
+        cfa = k->fp + RULE_CFA_OFF(rule);
+    } else if (RULE_KIND(rule) == FAST_FP_DEREF) {
         at = k->fp + RULE_CFA_OFF(rule);
         if (!window_read(w, at, &cfa)) return STEP_STOP;
-        break;
-    case FAST_NONE:
+    } else if (RULE_KIND(rule) == FAST_NONE) {
         if (reads) reads->chain = true;
         k->back = 1;
         struct chain c = {k->pc, k->sp, k->fp};
@@ -130,8 +130,8 @@ static inline __attribute__((always_inline)) enum step_result walk_step(struct w
         k->sp = c.sp;
         k->fp = c.fp;
         return STEP_OK;
-    case FAST_FULL: return STEP_FULL;
-    default: return STEP_END;
+    } else {
+        return RULE_KIND(rule) == FAST_FULL ? STEP_FULL : STEP_END;
     }
     if (cfa <= k->sp || !window_read(w, cfa - sizeof ra, &ra) || ra == 0) return STEP_STOP;
     if (reads) {

@@ -28,7 +28,7 @@ static unsigned pick(unsigned n)
 static __attribute__((noinline)) void leaf(void)
 {
     uintptr_t pcs[PROF_MAX_DEPTH];
-    uint32_t often = unwind_intern(max_depth, 1, true);
+    uint32_t often = unwind_intern(max_depth, 1);
     uint32_t walked = stack_intern(pcs, unwind_here(pcs, max_depth, 1));
     if (often != walked) fail();
     compared++;
