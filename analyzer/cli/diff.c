@@ -49,8 +49,10 @@ static void load(struct side *s, struct filter *f)
     heap_filter(s->r, &s->heap, f);
     s->nfindings = findings_load(s->r, s->snaps, s->n, &s->findings);
     for (size_t i = 0; i < s->n; i++) {
-        s->live_bytes += s->snaps[i]->live_bytes;
-        s->unreachable_bytes += s->snaps[i]->unreachable_bytes;
+        const struct snapshot *x = s->snaps[i];
+        if (__builtin_add_overflow(s->live_bytes, x->live_bytes, &s->live_bytes)) s->live_bytes = INT64_MAX;
+        if (__builtin_add_overflow(s->unreachable_bytes, x->unreachable_bytes, &s->unreachable_bytes))
+            s->unreachable_bytes = INT64_MAX;
     }
 }
 

@@ -40,6 +40,11 @@ static int64_t minus(int64_t a, int64_t b)
     return a > b ? a - b : 0;
 }
 
+static void add(int64_t *sum, int64_t v)
+{
+    if (__builtin_add_overflow(*sum, v, sum)) *sum = INT64_MAX;
+}
+
 static void read_heap(struct recording *r, const struct trends *t, struct lines *l)
 {
     static const char sql[] = "SELECT stack, size_bytes, allocs, alloc_bytes, frees, free_bytes, unreachable, "
@@ -58,10 +63,10 @@ static void read_heap(struct recording *r, const struct trends *t, struct lines 
             x->lost[i] += (double)lost.bytes;
             if (i + 1 < t->n) continue;
             x->var += in.bytes_var;
-            x->bytes += in.bytes;
-            x->objects += in.objects;
-            x->seen_bytes += minus(v[3], v[5]);
-            x->seen_objects += v[2] - v[4];
+            add(&x->bytes, in.bytes);
+            add(&x->objects, in.objects);
+            add(&x->seen_bytes, minus(v[3], v[5]));
+            add(&x->seen_objects, v[2] - v[4]);
         }
     }
 }
@@ -125,10 +130,10 @@ static void to_sites(struct recording *r, struct trends *t, struct lines *l, boo
                 s->lost[k] += x->lost[k];
             }
             s->noise = sqrt(s->noise * s->noise + x->var);
-            s->bytes += x->bytes;
-            s->objects += x->objects;
-            s->seen_bytes += x->seen_bytes;
-            s->seen_objects += x->seen_objects;
+            add(&s->bytes, x->bytes);
+            add(&s->objects, x->objects);
+            add(&s->seen_bytes, x->seen_bytes);
+            add(&s->seen_objects, x->seen_objects);
         }
         free(x->y);
     }
