@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Every stack recorded in real programs, by the tracer and by recognised traces, is libunwind's: libc, C++, interpreters,
-# a compiler; stacks with and without a cut.
+# a compiler, coroutines, signal handlers; stacks with and without a cut.
 set -u
 BUILD=${BUILD:-build}
 out=$(mktemp) || exit 1
@@ -31,4 +31,5 @@ def f(n): return [n] + f(n - 1) if n else []
 print(len(f(40)))'
 printf '#include <map>\n#include <string>\nint f(const std::map<std::string, int> &m) { return m.count("x") ? m.at("x") : 0; }\n' |
     check 4096 64 g++ -O1 -S -x c++ - -o /dev/null
+check 1 64 "$BUILD/tests/profile/co_stacks"
 exit 0
