@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the corpus programs share. A case is a function that starts coroutines on objects of its own and ends; in its leak form some of them
- * then wait for ever, in its fixed form all of them end. `PROGRAM leak|fixed [CASE]` runs all cases or one, `PROGRAM list` prints what a
+ * then wait for ever, in its fixed form all of them end. `PROGRAM leak|fixed [CASE]` runs all cases or one; `PROGRAM twice TIMES [CASE]`
+ * the leak form of each TIMES times, with two snapshots, and says how many coroutines are left of how many; `PROGRAM list` prints what a
  * leak check should find: case, function, wait reason, rules (any of), number.
  *
  * In the fixed form the objects are noted and freed when every coroutine has ended. In the leak form nothing but the stuck
@@ -12,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coro.h"
+#include "seep.h"
 
 #define MS 1000000ull
 
@@ -47,12 +50,12 @@ static unsigned nnoted;
 
 static void *note(void *p, void (*drop)(void *))
 {
+    if (!p) abort();
+    if (!fixed_form) return p;
     unsigned i = __atomic_fetch_add(&nnoted, 1, __ATOMIC_RELAXED);
-    if (!p || i >= sizeof noted / sizeof *noted) abort();
-    if (fixed_form) {
-        noted[i].p = p;
-        noted[i].drop = drop;
-    }
+    if (i >= sizeof noted / sizeof *noted) abort();
+    noted[i].p = p;
+    noted[i].drop = drop;
     return p;
 }
 static inline void drop_chan(void *p)
@@ -116,18 +119,27 @@ static int list(const struct corpus_case *cases, unsigned n)
 
 static int corpus_main(int argc, char **argv, const struct corpus_case *cases, unsigned n)
 {
-    if (argc > 1 && strcmp(argv[1], "list") == 0) return list(cases, n);
-    fixed_form = argc > 1 && strcmp(argv[1], "fixed") == 0;
-    uint64_t left = 1; /* coroutines at the end */
-    for (unsigned i = 0; i < n; i++) {
-        if (argc > 2 && strcmp(argv[2], cases[i].name) != 0) continue;
-        co_go(start_case, (void *)(uintptr_t)&cases[i]);
-        for (const struct expected *e = cases[i].expected; e->function && !fixed_form; e++) left += (unsigned)e->count;
+    const char *form = argc > 1 ? argv[1] : "leak";
+    if (strcmp(form, "list") == 0) return list(cases, n);
+    fixed_form = strcmp(form, "fixed") == 0;
+    bool twice = strcmp(form, "twice") == 0 && argc > 2;
+    int times = twice ? atoi(argv[2]) : 1;
+    const char *only = twice ? argv[3] : argv[1] ? argv[2] : NULL; /* argv ends with NULL */
+    uint64_t left = 1;                                             /* coroutines at the end */
+    for (unsigned i = 0; i < n * (unsigned)times; i++) {
+        const struct corpus_case *c = &cases[i % n];
+        if (only && *only && strcmp(only, c->name) != 0) continue;
+        co_go(start_case, (void *)(uintptr_t)c);
+        for (const struct expected *e = c->expected; e->function && !fixed_form; e++) left += (unsigned)e->count;
     }
     for (int ms = 0; ms < 5000 && co_count() > left; ms++) co_sleep_ns(MS);
     if (!fixed_form) { /* the last ones are on their way to where they wait */
         co_sleep_ns(60 * MS);
-        return 0;
+        if (!twice) return 0;
+        printf("left %llu of %llu\n", (unsigned long long)co_count() - 1, (unsigned long long)left - 1);
+        fflush(stdout);
+        if (seep_snapshot("first") || seep_snapshot("second")) return 3;
+        _exit(0);
     }
     if (co_count() > 1) {
         fprintf(stderr, "a fixed form does not end\n");
