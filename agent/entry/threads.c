@@ -28,6 +28,7 @@
 #include "agent/entry/internal.h"
 #include "agent/heap/heap.h"
 #include "agent/os/os.h"
+#include "agent/snapshot/hints.h"
 #include "agent/profile/profile.h"
 #include "agent/snapshot/raw.h"
 #include "agent/util/critical.h"
@@ -308,12 +309,22 @@ void threads_fork_parent(void)
     lock_release(&lock);
 }
 
+/* The child's agent thread will have the stack of this one. Its descriptor is written over then, and what libc allocated for it, the table
+ * of TLS blocks, is lost by our doing and not the program's. */
+static void forget_agent(const struct thread *t)
+{
+    const uintptr_t *descriptor = (const uintptr_t *)t->tls;
+    if (descriptor && descriptor[0] == t->tls && descriptor[2] == t->tls)
+        hints_add(descriptor[1] - 2 * sizeof(uintptr_t), 0);
+}
+
 /* The stacks of the others are still mapped in the child; libc keeps them for new threads. */
 void threads_fork_child(void)
 {
     struct thread *self = agent_tls.thread;
     for (struct thread *t = threads; t; t = t->next) {
         if (t == self || t->tid == 0) continue;
+        if (t->is_agent) forget_agent(t);
         if (t->altstack) {
             *(void **)t->altstack = free_altstacks;
             free_altstacks = t->altstack;

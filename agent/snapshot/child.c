@@ -201,8 +201,10 @@ static void run(const struct snapshot_job *job)
     finalizers_judge(&m, job, &j);
     if (job->request.trigger == TRIGGER_PROVIDERS) return;
     uint64_t t1 = os_mono_ns();
+    empty_arrays_mark(&m);
     judge_heap(&m, job, &j);
     cover_judge(&m, job, &j);
+    if (!job->request.check) escape_judge(&m, job, &j);
     uint64_t t2 = os_mono_ns();
     struct snapshot_times times = {t1 - t0, t2 - (job->mono_ns ? job->mono_ns : begin)};
     job->result->duration_ns = times.duration_ns;

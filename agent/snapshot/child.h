@@ -268,6 +268,7 @@ void judge_sticky_prepare(void);                                          /* in 
 bool judge_sticky_owns(uintptr_t lo, uintptr_t hi);                       /* the table is there: no root */
 void judge_recall(struct judgement *j);                                   /* sets doom and first_seen_ns */
 void judge_remember(struct judgement *j, const struct snapshot_job *job); /* sets first_seen_ns */
+uint64_t *judge_note(uint64_t key); /* a word that later snapshots will find again, 0 at first; NULL: no room */
 
 /* ---- judge_timers.c */
 void timers_collect(struct marker *m);
@@ -277,6 +278,12 @@ void defers_judge(const struct snapshot_job *job, struct judgement *j);
 
 /* ---- judge_final.c: blocks with finalizers; after the tasks */
 void finalizers_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j);
+
+/* ---- judge_empty.c: before judge_heap() */
+void empty_arrays_mark(struct marker *m);
+
+/* ---- judge_escape.c: pointers into dead parts of stacks; after judge_heap() */
+void escape_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j);
 
 /* ---- judge_groups.c */
 /* Leaked tasks by site, with what only they keep: scan(task) marks from a task's stack. */
@@ -294,6 +301,8 @@ void cover_judge(struct marker *m, const struct snapshot_job *job, struct judgem
 /* ---- path.c: from a root to an object. Appends a JSON array to buf; false when none was found in time. */
 bool path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct object_ref target,
                uint64_t deadline_ns, char *buf, size_t size);
+/* Where a word stands, as such an array of one or two: a global, or a block that is live. Returns the length. */
+size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size);
 void judge_visit_tasks(const struct snapshot_job *job); /* in visit mode: every stack of a task that is no thread */
 uint32_t object_site(struct marker *m, struct object_ref o); /* stack id of a sampled object's allocation, or 0 */
 

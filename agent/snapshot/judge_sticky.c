@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What snapshots remember of each other: when a task was first proven leaked. A proof stays a proof as long as the task has
+ * What snapshots remember of each other: when a task was first proven leaked, and notes of other rules (judge_note). A proof stays a proof as long as the task has
  * not run, even if a stale word seems to reach it now, so that reports do not flicker.
  *
  * One table in memory shared by the process and its snapshots' children: the child writes, the next child reads. Nothing is
@@ -83,4 +83,14 @@ void judge_remember(struct judgement *j, const struct snapshot_job *job)
         e->mono_ns = job->mono_ns;
         e->key = key_of(j, t);
     }
+}
+
+uint64_t *judge_note(uint64_t key)
+{
+    key ^= key >> 29;
+    if (!key) key = 1;
+    struct entry *e = find(key, true);
+    if (!e) return NULL;
+    e->key = key;
+    return &e->mono_ns;
 }

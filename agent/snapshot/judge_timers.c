@@ -9,13 +9,13 @@
  *   leaked-ticker    proven: it ticks for ever
  *   leaked-timer     proven when it stays for a minute and more, or there are many of one site; a note otherwise: it will end
  *   undrained-ticker likely: known, but over a hundred of its ticks found the last one not received
- *   defer-pileup     likely: a task with over a thousand deferred calls */
+ *   defer-pileup     growing: more in each of three snapshots; likely: a task with over a thousand deferred calls */
 #include "agent/snapshot/child.h"
 
 #include "agent/os/os.h"
 #include "agent/util/log.h"
 
-enum { MANY = 100, DROPPED = 100, DEFERRED = 1000 };
+enum { MANY = 100, DROPPED = 100, DEFERRED = 1000, LEAST_DEFERRED = 16, LEAST_RISE = 8, RISES = 2 };
 static const uint64_t LONG_NS = 60000000000;
 
 struct timer_rec {
@@ -120,21 +120,34 @@ void timers_judge(const struct snapshot_job *job, struct judgement *j)
     mark_drain(T.m);
 }
 
+/* How often in a row the list was longer than in the snapshot before. */
+static unsigned rises_of(const struct task_rec *t)
+{
+    uint64_t *seen = judge_note((t->id * 16 + t->provider) * 0x9e3779b97f4a7c15ull ^ 0xdefe5);
+    if (!seen) return 0;
+    uint32_t before = (uint32_t)*seen;
+    uint64_t rises = *seen >> 32;
+    rises = t->defer_depth < before ? 0 : rises + (before && t->defer_depth >= before + LEAST_RISE);
+    *seen = rises << 32 | t->defer_depth;
+    return (unsigned)rises;
+}
+
 void defers_judge(const struct snapshot_job *job, struct judgement *j)
 {
-    (void)job;
     for (size_t i = 0; i < j->ntasks; i++) {
         const struct task_rec *t = &j->tasks[i];
-        if (t->defer_depth < DEFERRED) continue;
+        if (t->defer_depth < LEAST_DEFERRED) continue;
+        unsigned rises = job->request.check ? 0 : rises_of(t);
+        if (rises < RISES && t->defer_depth < DEFERRED) continue;
         struct finding *f = child_vec_add(&j->findings, sizeof *f);
         *f = (struct finding){.rule = SEEP_RULE_DEFER_PILEUP,
-                              .confidence = SEEP_LIKELY,
+                              .confidence = rises >= RISES ? SEEP_GROWING : SEEP_LIKELY,
                               .stack = t->stack,
                               .create_stack = t->create_stack,
                               .reason = t->reason,
                               .objects = t->defer_depth,
                               .est_objects = (double)t->defer_depth};
-        fmt_string(f->evidence, sizeof f->evidence, "{\"deferred\":%u,\"task\":%lu}", t->defer_depth,
-                   (unsigned long)t->id);
+        fmt_string(f->evidence, sizeof f->evidence, "{\"deferred\":%u,\"task\":%lu,\"rises\":%u}", t->defer_depth,
+                   (unsigned long)t->id, rises);
     }
 }

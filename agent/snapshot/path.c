@@ -160,9 +160,23 @@ static void put_code(struct out *o, uintptr_t pc, uint32_t generation)
     PUT(o, "\",\"site\":%lu", (unsigned long)(pc - m->bias));
 }
 
+static void put_memory(struct out *o, uintptr_t at)
+{
+    struct segment s = {.at = at};
+    modules_data(segment_at, &s);
+    for (uint32_t i = 0; s.path && i < modules_count(); i++) {
+        const struct prof_module *m = modules_get(i);
+        if (m->unloaded || strcmp(m->path, s.path) != 0) continue;
+        PUT(o, "{\"at\":\"global\",\"module\":\"");
+        put_path(o, m->path);
+        PUT(o, "\",\"offset\":%lu}", (unsigned long)(at - m->bias));
+        return;
+    }
+    PUT(o, "{\"at\":\"memory\",\"address\":%lu}", (unsigned long)at);
+}
+
 static void put_root(struct out *o)
 {
-    struct segment s = {.at = P.at};
     switch (P.from.kind) {
     case FROM_STACK: PUT(o, "{\"at\":\"stack\",\"thread\":%lu}", (unsigned long)P.from.id); return;
     case FROM_REGISTER: PUT(o, "{\"at\":\"register\",\"thread\":%lu}", (unsigned long)P.from.id); return;
@@ -174,18 +188,8 @@ static void put_root(struct out *o)
         return;
     }
     case FROM_MEMORY:
-    default: break;
+    default: put_memory(o, P.at); return;
     }
-    modules_data(segment_at, &s);
-    for (uint32_t i = 0; s.path && i < modules_count(); i++) {
-        const struct prof_module *m = modules_get(i);
-        if (m->unloaded || strcmp(m->path, s.path) != 0) continue;
-        PUT(o, "{\"at\":\"global\",\"module\":\"");
-        put_path(o, m->path);
-        PUT(o, "\",\"offset\":%lu}", (unsigned long)(P.at - m->bias));
-        return;
-    }
-    PUT(o, "{\"at\":\"memory\",\"address\":%lu}", (unsigned long)P.at);
 }
 
 static void put_block(struct out *o, const struct node *n, bool last)
@@ -223,4 +227,22 @@ bool path_find(struct marker *m, const struct snapshot_job *job, const struct ju
         if (steps++ < MAX_STEPS || !nodes[n - 1].next) put_block(&o, &nodes[n - 1], !nodes[n - 1].next);
     PUT(&o, "]");
     return true;
+}
+
+size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size)
+{
+    struct out o = {buf, 0, size};
+    struct node n = {0};
+    memset(&P, 0, sizeof P);
+    P.m = m;
+    PUT(&o, "[");
+    if (mark_resolve(m, at, &n.o)) {
+        n.offset = (uint32_t)(at - object_base(m, n.o));
+        PUT(&o, "{\"at\":\"live\"}");
+        put_block(&o, &n, false);
+    } else {
+        put_memory(&o, at);
+    }
+    PUT(&o, "]");
+    return o.n;
 }

@@ -6,12 +6,13 @@ tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 failed=0 n=0
 planted=$(sed -n 's/^#define PLANTED //p' tests/roots/root.h)
 ${CC:-cc} -shared -fPIC -g -o "$tmp/tls_module.so" tests/roots/so/tls_module.c || exit 1
-for source in tests/roots/*.c; do
-    name=$(basename "$source" .c)
+for source in tests/roots/*.c tests/roots/*.cc; do
+    name=$(basename "${source%.*}")
     expect=$(sed -n 's/^ \* expect: \(.*\) \*\/$/\1/p' "$source")
+    env=$(sed -n 's/^ \* env: \(.*\)$/\1/p' "$source")
     file="$tmp/$name.seep"
     n=$((n + 1))
-    if ! SEEP_OUT="$file" SEEP_RATE=1 SEEP_EXIT=0 LD_PRELOAD="$PWD/$BUILD/libseep.so" \
+    if ! env $env SEEP_OUT="$file" SEEP_RATE=1 SEEP_EXIT=0 LD_PRELOAD="$PWD/$BUILD/libseep.so" \
         "$BUILD/tests/roots/$name" "$tmp/tls_module.so" >"$tmp/out" 2>&1; then
         echo "$name: did not run: $(head -1 "$tmp/out")"
         failed=1
