@@ -14,6 +14,7 @@
 
 #include "agent/entry/entry.h"
 #include "agent/heap/heap.h"
+#include "agent/profile/profile.h"
 #include "agent/include/seep.h"
 #include "agent/os/os.h"
 
@@ -68,7 +69,8 @@ static void write_text(struct emitter *e, const struct seep_memstats *m, const s
 {
     for (int i = 0; i < ROWS; i++)
         emit(e, "%-14s %14lu %s\n", stat_rows[i].name, stat_value(m, &stat_rows[i]), stat_rows[i].unit);
-    emit(e, "lock waits     pages %lu, central lists %lu, caches %lu\n", l->pages, l->central, l->caches);
+    emit(e, "lock waits     pages %lu, central lists %lu, caches %lu, samples %lu, profile %lu\n", l->pages, l->central,
+         l->caches, l->samples, prof_lock_waits());
     emit(e, "%6s %8s %12s %10s %12s %8s %8s\n", "size", "spans", "bytes", "objects", "bytes", "cached", "waits");
     for (int i = 0; i < HEAP_CLASSES; i++) {
         if (c[i].spans == 0) continue;
@@ -82,8 +84,10 @@ static void write_json(struct emitter *e, const struct seep_memstats *m, const s
 {
     emit(e, "{\"version\":1");
     for (int i = 0; i < ROWS; i++) emit(e, ",\"%s\":%lu", stat_rows[i].name, stat_value(m, &stat_rows[i]));
-    emit(e, ",\"lock_waits\":{\"pages\":%lu,\"central\":%lu,\"caches\":%lu},\"classes\":[", l->pages, l->central,
-         l->caches);
+    emit(e,
+         ",\"lock_waits\":{\"pages\":%lu,\"central\":%lu,\"caches\":%lu,\"samples\":%lu,\"profile\":%lu},"
+         "\"classes\":[",
+         l->pages, l->central, l->caches, l->samples, prof_lock_waits());
     for (int i = 0; i < HEAP_CLASSES; i++)
         emit(e,
              "%s{\"size\":%lu,\"spans\":%lu,\"span_bytes\":%lu,\"objects\":%lu,\"object_bytes\":%lu,\"cached\":%lu,"

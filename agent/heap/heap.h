@@ -112,6 +112,7 @@ struct heap_class_stat {
 void heap_class_stats(struct heap_class_stat *out); /* HEAP_CLASSES of them */
 struct heap_lock_stats {
     uint64_t pages, central, caches; /* waits since the start */
+    uint64_t samples;                /* for the cache of sampled objects */
 };
 void heap_lock_stats(struct heap_lock_stats *out);
 /* What of [lo, hi), inside the heap's arenas, is in use, idle, and released: for the account of RSS. Stopped world. */

@@ -350,6 +350,11 @@ void mcache_shared_end(void)
     lock_release(&shared_lock);
 }
 
+uint64_t mcache_shared_waits(void)
+{
+    return __atomic_load_n(&shared_lock.contended, __ATOMIC_RELAXED);
+}
+
 struct mcache *mcache_borrow(void)
 {
     return agent_tls.mcache = mcache_shared();

@@ -129,7 +129,8 @@ void heap_class_stats(struct heap_class_stat *out)
 
 void heap_lock_stats(struct heap_lock_stats *out)
 {
-    *out = (struct heap_lock_stats){.pages = mheap.lock.contended, .caches = mheap.cache_lock.contended};
+    *out = (struct heap_lock_stats){
+        .pages = mheap.lock.contended, .caches = mheap.cache_lock.contended, .samples = mcache_shared_waits()};
     for (unsigned sc = 0; sc < SPAN_CLASSES; sc++) out->central += mheap.central[sc].lock.contended;
 }
 

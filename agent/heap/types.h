@@ -411,6 +411,7 @@ void mcache_arm(struct mcache *mc, int64_t bytes);
 size_t mcache_release_idle(struct mcache *mc); /* and of the shared one; pages */
 struct mcache *mcache_shared(void); /* for sampled objects: locked until mcache_shared_end(); NULL: no memory */
 void mcache_shared_end(void);
+uint64_t mcache_shared_waits(void); /* for its lock, since the start */
 struct mcache *mcache_borrow(void); /* for threads past their exit: the shared one, as agent_tls.mcache */
 void mcache_return(void);
 

@@ -86,6 +86,11 @@ const struct prof_bucket *bucket_get(uint32_t id)
     return id == 0 || id > bucket_count() ? NULL : bucket_mut(id);
 }
 
+uint64_t bucket_waits(void)
+{
+    return __atomic_load_n(&bucket_lock.contended, __ATOMIC_RELAXED);
+}
+
 void bucket_fork(int phase)
 {
     fork_lock(&bucket_lock, phase);

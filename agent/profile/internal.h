@@ -75,6 +75,9 @@ void stack_fork(int phase); /* 0 prepare, 1 parent, 2 child */
 void bucket_fork(int phase);
 void samples_fork(int phase);
 void modules_fork(int phase);
+uint64_t stack_waits(void); /* for the lock, since the start */
+uint64_t bucket_waits(void);
+uint64_t samples_waits(void);
 void fork_lock(struct lock *l, int phase);
 
 /* Sample tables (samples.c). Each is called by the thread that holds the slot, or that deletes the span. */

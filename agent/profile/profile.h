@@ -101,6 +101,8 @@ int modules_data(int (*fn)(void *arg, uintptr_t lo, uintptr_t hi, const char *pa
 /* Rules cached by the tracer are dropped: called around dlclose. */
 void unwind_flush(void);
 
+uint64_t prof_lock_waits(void); /* for all the profiler's locks, since the start */
+
 void prof_fork_prepare(void);
 void prof_fork_parent(void);
 void prof_fork_child(void);

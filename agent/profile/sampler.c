@@ -198,6 +198,11 @@ __attribute__((noinline)) uint32_t prof_stack_here(unsigned skip)
     return id;
 }
 
+uint64_t prof_lock_waits(void)
+{
+    return stack_waits() + bucket_waits() + samples_waits();
+}
+
 void prof_fork_prepare(void)
 {
     modules_fork(0);

@@ -115,6 +115,11 @@ void samples_drop(struct mspan *span)
     if (t != heap_span_record(span)) table_free(t, heap_span_nelems(span));
 }
 
+uint64_t samples_waits(void)
+{
+    return __atomic_load_n(&table_lock.contended, __ATOMIC_RELAXED);
+}
+
 void samples_fork(int phase)
 {
     fork_lock(&table_lock, phase);

@@ -136,6 +136,11 @@ uint32_t stack_count(void)
     return __atomic_load_n(&count, __ATOMIC_ACQUIRE);
 }
 
+uint64_t stack_waits(void)
+{
+    return __atomic_load_n(&stack_lock.contended, __ATOMIC_RELAXED);
+}
+
 void stack_fork(int phase)
 {
     fork_lock(&stack_lock, phase);

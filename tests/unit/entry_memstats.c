@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Statistics as text, JSON and XML: they parse as far as sscanf goes, and the rows of classes add up to the sums. */
+ * Statistics as text, JSON and XML: they parse as far as sscanf goes, the rows of classes add up to the sums, and
+ * waits for locks are counted. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -9,11 +10,14 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/heap/types.h"
 #include "agent/include/seep.h"
 
 static char text[65536];
@@ -78,8 +82,44 @@ static void adds_up(void **state)
     }
 }
 
+static unsigned go;
+
+static void *large(void *arg)
+{
+    while (!__atomic_load_n(&go, __ATOMIC_ACQUIRE)) sched_yield();
+    void *volatile p = malloc(10 << 20);
+    free(p);
+    return arg;
+}
+
+static uint64_t waits_for_pages(void)
+{
+    FILE *f = tmpfile();
+    assert_int_equal(seep_write_memstats(fileno(f), 1), 0);
+    read_back(fileno(f));
+    fclose(f);
+    assert_non_null(strstr(text, ",\"samples\":"));
+    assert_non_null(strstr(text, ",\"profile\":"));
+    return value("\"lock_waits\":{\"pages\":");
+}
+
+/* A wait for a lock is counted: a thread is made to wait for the pages. */
+static void lock_waits(void **state)
+{
+    (void)state;
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, large, NULL), 0);
+    uint64_t before = waits_for_pages();
+    lock_acquire(&mheap.lock);
+    __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&mheap.lock.word, __ATOMIC_RELAXED) != 2) sched_yield(); /* 2: it waits */
+    lock_release(&mheap.lock);
+    pthread_join(t, NULL);
+    assert_true(waits_for_pages() > before);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(adds_up)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(adds_up), cmocka_unit_test(lock_waits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
