@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "coro/defer.h"
+#include "coro/switch.h"
 
 static inline void copy(void *to, const void *from, size_t n)
 {
@@ -53,17 +54,6 @@ COLD void chan_bad(const struct co_chan *c, const char *caller)
     report_fatal("%s: %p is not a channel, or was freed", caller, (const void *)c);
 }
 
-void waitq_push(struct waitq *q, struct sudog *s)
-{
-    s->next = NULL;
-    s->prev = q->last;
-    if (q->last)
-        q->last->next = s;
-    else
-        q->first = s;
-    q->last = s;
-}
-
 void waitq_remove(struct waitq *q, struct sudog *s)
 {
     if (s->prev)
@@ -79,8 +69,8 @@ void waitq_remove(struct waitq *q, struct sudog *s)
     s->next = s->prev = NULL;
 }
 
-/* The first waiter that can still be woken. */
-struct sudog *waitq_pop(struct waitq *q)
+/* The first waiter that can still be woken, where waitq_pop() is not done with the first. */
+struct sudog *waitq_pop_slow(struct waitq *q)
 {
     for (;;) {
         struct sudog *s = q->first;
@@ -108,23 +98,42 @@ void sudog_wake(struct sudog *s, bool ok)
     sched_ready(s->g);
 }
 
-static struct sudog *prepare(struct g *g, struct co_chan *c)
+/* g's own wait node. Its slots are zero between waits. */
+static inline struct sudog *prepare(struct g *g, struct co_chan *c)
 {
     struct sudog *s = &g->wait;
-    *s = (struct sudog){.g = g, .object = c, .kind = SEEP_OBJ_CHAN};
+    s->g = g;
+    s->more = NULL;
+    s->object = c;
+    s->ok = s->in_select = false;
+    s->kind = SEEP_OBJ_CHAN;
+    s->index = 0;
+    s->slot[0] = s->slot[1] = 0;
     return s;
 }
 
-/* ---- the operations with the lock held: true when done; the lock is released then */
+/* ---- the operations with the lock held: true when done; the lock is released then. self: the running coroutine, if that is known */
 
-bool chan_send_locked(struct co_chan *c, const void *elem)
+INLINE void wake(struct g *self, struct sudog *s)
 {
-    struct sudog *r = c->receivers.first ? waitq_pop(&c->receivers) : NULL;
-    if (r) {
-        if (r->elem) copy(r->elem, elem, c->elem_size);
-        colock_release(&c->lock);
-        sudog_wake(r, true);
-        return true;
+    s->ok = true;
+    s->g->wake = s;
+    if (self)
+        ready_next(self, s->g);
+    else
+        sched_ready(s->g);
+}
+
+INLINE bool send_locked(struct g *self, struct co_chan *c, const void *elem)
+{
+    if (c->receivers.first) {
+        struct sudog *r = waitq_pop(&c->receivers);
+        if (likely(r != NULL)) {
+            if (r->elem) copy(r->elem, elem, c->elem_size);
+            colock_release(&c->lock);
+            wake(self, r);
+            return true;
+        }
     }
     if (c->count == c->cap) return false;
     copy(at(c, c->send_at), elem, c->elem_size);
@@ -134,7 +143,7 @@ bool chan_send_locked(struct co_chan *c, const void *elem)
     return true;
 }
 
-bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
+INLINE bool recv_locked(struct g *self, struct co_chan *c, void *elem, bool *ok)
 {
     if (c->count) {
         char *slot = at(c, c->recv_at);
@@ -145,7 +154,7 @@ bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
             copy(slot, s->elem, c->elem_size);
             c->send_at = c->recv_at;
             colock_release(&c->lock);
-            sudog_wake(s, true);
+            wake(self, s);
         } else {
             clear(slot, c->elem_size); /* the buffer does not keep alive what was taken out */
             c->count--;
@@ -154,7 +163,7 @@ bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
         *ok = true;
         return true;
     }
-    if (c->closed) {
+    if (unlikely(c->closed)) {
         colock_release(&c->lock);
         if (elem) memset(elem, 0, c->elem_size);
         *ok = false;
@@ -164,9 +173,19 @@ bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
     if (!s) return false;
     if (elem) copy(elem, s->elem, c->elem_size);
     colock_release(&c->lock);
-    sudog_wake(s, true);
+    wake(self, s);
     *ok = true;
     return true;
+}
+
+bool chan_send_locked(struct co_chan *c, const void *elem)
+{
+    return send_locked(NULL, c, elem);
+}
+
+bool chan_recv_locked(struct co_chan *c, void *elem, bool *ok)
+{
+    return recv_locked(NULL, c, elem, ok);
 }
 
 _Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason)
@@ -231,7 +250,7 @@ CO_EXPORT void co_send(co_chan *c, const void *elem)
         colock_release(&c->lock);
         runtime_panic("send on closed channel %p", (void *)c);
     }
-    if (chan_send_locked(c, elem)) return;
+    if (send_locked(g, c, elem)) return;
     struct sudog *s = prepare(g, c);
     if (likely(c->elem_size <= sizeof s->slot)) {
         s->elem = s->slot;
@@ -241,7 +260,7 @@ CO_EXPORT void co_send(co_chan *c, const void *elem)
     }
     waitq_push(&c->senders, s);
     g->waits = s;
-    sched_park(g, (uintptr_t)&c->lock, SEEP_WAIT_CHAN_SEND);
+    switch_park(g, (uintptr_t)&c->lock, SEEP_WAIT_CHAN_SEND);
     g->waits = NULL;
     s->slot[0] = s->slot[1] = 0;
     if (unlikely(!s->ok))
@@ -255,7 +274,7 @@ CO_EXPORT bool co_recv(co_chan *c, void *elem)
     chan_check(c, "co_recv");
     bool ok;
     colock_acquire(&c->lock);
-    if (chan_recv_locked(c, elem, &ok)) return ok;
+    if (recv_locked(g, c, elem, &ok)) return ok;
     struct sudog *s = prepare(g, c);
     size_t size = c->elem_size;
     bool small = size <= sizeof s->slot;
@@ -264,7 +283,7 @@ CO_EXPORT bool co_recv(co_chan *c, void *elem)
         clear(elem, size); /* the value of the round before would keep what it points to, for as long as this waits */
     waitq_push(&c->receivers, s);
     g->waits = s;
-    sched_park(g, (uintptr_t)&c->lock, SEEP_WAIT_CHAN_RECV);
+    switch_park(g, (uintptr_t)&c->lock, SEEP_WAIT_CHAN_RECV);
     g->waits = NULL;
     if (elem) {
         if (unlikely(!s->ok))

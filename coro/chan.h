@@ -36,9 +36,32 @@ void *ctx_timer_object(struct timer *t);                        /* ctx.c: as tim
 void timer_object_end(struct co_chan *c); /* ticker.c: its timer is stopped, and nobody is firing it */
 _Noreturn void chan_park_nil(struct g *g, enum seep_wait_reason reason);
 
-void waitq_push(struct waitq *q, struct sudog *s);
 void waitq_remove(struct waitq *q, struct sudog *s);
-struct sudog *waitq_pop(struct waitq *q);
+struct sudog *waitq_pop_slow(struct waitq *q);
+
+static inline void waitq_push(struct waitq *q, struct sudog *s)
+{
+    struct sudog *last = q->last;
+    s->next = NULL;
+    s->prev = last;
+    q->last = s;
+    if (last)
+        last->next = s;
+    else
+        q->first = s;
+}
+
+/* The first waiter that can still be woken. */
+static inline struct sudog *waitq_pop(struct waitq *q)
+{
+    struct sudog *s = q->first;
+    if (!s) return NULL;
+    if (s->next || s->in_select || g_status(s->g) == G_ORPHAN) return waitq_pop_slow(q);
+    q->first = q->last = NULL; /* it was alone */
+    s->prev = NULL;
+    return s;
+}
+
 void sudog_wake(struct sudog *s, bool ok);
 
 #endif

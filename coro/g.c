@@ -11,7 +11,7 @@
 
 #include <errno.h>
 
-enum { CHUNK = 256, MAX_CHUNKS = 1 << 16, SUDOG_CHUNK = 64, SUDOG_MAX = 512, TRIM_MAX = 1024 };
+enum { CHUNK = 256, MAX_CHUNKS = 1 << 16, SUDOG_CHUNK = 64, TRIM_MAX = 1024 };
 
 static struct colock lock; /* guards what follows */
 static struct g *chunks[MAX_CHUNKS];
@@ -180,35 +180,26 @@ void g_trim_tick(uint64_t now_ns)
     }
 }
 
-struct sudog *sudog_get(struct p *p)
+/* A p's pool is empty: more from the common one. False: no memory. */
+COLD bool sudog_fill(struct p *p)
 {
-    if (unlikely(!p->free_sudog)) {
-        colock_acquire(&lock);
-        for (int i = 0; i < SUDOG_CHUNK && free_sudogs; i++) {
-            struct sudog *s = free_sudogs;
-            free_sudogs = s->more;
-            sudog_put(p, s);
-        }
-        colock_release(&lock);
-        if (!p->free_sudog) {
-            struct sudog *block = persistent_alloc(SUDOG_CHUNK * sizeof(struct sudog), 16, OS_META);
-            if (!block) return NULL;
-            for (int i = 0; i < SUDOG_CHUNK; i++) sudog_put(p, &block[i]);
-        }
+    colock_acquire(&lock);
+    for (int i = 0; i < SUDOG_CHUNK && free_sudogs; i++) {
+        struct sudog *s = free_sudogs;
+        free_sudogs = s->more;
+        sudog_put(p, s);
     }
-    struct sudog *s = p->free_sudog;
-    p->free_sudog = s->more;
-    p->free_sudogs--;
-    return s;
+    colock_release(&lock);
+    if (p->free_sudog) return true;
+    struct sudog *block = persistent_alloc(SUDOG_CHUNK * sizeof(struct sudog), 16, OS_META);
+    if (!block) return false;
+    for (int i = 0; i < SUDOG_CHUNK; i++) sudog_put(p, &block[i]);
+    return true;
 }
 
-void sudog_put(struct p *p, struct sudog *s)
+/* A p's pool is full. */
+COLD void sudog_drain(struct p *p)
 {
-    s->elem = s->object = NULL;
-    s->slot[0] = s->slot[1] = 0;
-    s->more = p->free_sudog;
-    p->free_sudog = s;
-    if (likely(++p->free_sudogs < SUDOG_MAX)) return;
     colock_acquire(&lock);
     while (p->free_sudogs > SUDOG_MAX / 2) {
         struct sudog *t = p->free_sudog;

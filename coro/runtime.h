@@ -37,8 +37,25 @@ uint64_t g_next_id(struct p *p);
 int g_each(int (*fn)(void *arg, struct g *g), void *arg); /* every descriptor ever made, dead ones too */
 void g_trim_tick(uint64_t now_ns);                        /* sysmon: gives pages of idle stacks back */
 void g_fork_child(struct g *self);
-struct sudog *sudog_get(struct p *p); /* NULL: no memory */
-void sudog_put(struct p *p, struct sudog *s);
+enum { SUDOG_MAX = 512 };
+bool sudog_fill(struct p *p);
+void sudog_drain(struct p *p);
+static inline struct sudog *sudog_get(struct p *p) /* NULL: no memory */
+{
+    if (unlikely(!p->free_sudog) && !sudog_fill(p)) return NULL;
+    struct sudog *s = p->free_sudog;
+    p->free_sudog = s->more;
+    p->free_sudogs--;
+    return s;
+}
+static inline void sudog_put(struct p *p, struct sudog *s)
+{
+    s->elem = s->object = NULL;
+    s->slot[0] = s->slot[1] = 0;
+    s->more = p->free_sudog;
+    p->free_sudog = s;
+    if (unlikely(++p->free_sudogs >= SUDOG_MAX)) sudog_drain(p);
+}
 struct g *g_by_stack(uintptr_t addr);
 struct g *g_at(uint32_t index);
 uint32_t g_count(void); /* indices in use, dead ones too */

@@ -5,7 +5,7 @@
  *   1. lock all channels of the cases, in the order of their addresses;
  *   2. of those that can go on a random one does; a case whose waiters have all been claimed by others cannot after all;
  *   3. else queue a wait node on every channel, and park (the locks are released after the switch);
- *   4. woken by the one that won g->select_done: lock all again, take the other nodes out.
+ *   4. woken by the one that won g->select_done: take the other nodes out, each under its channel's lock.
  *
  * Invariants
  *   1. The list of wait nodes stands in the order of locking, equal channels side by side (unlock_all() in sched.c).
@@ -13,6 +13,7 @@
  * Allocates for more than SMALL cases, from the heap, before any lock is taken. */
 #include "coro/chan.h"
 #include "coro/defer.h"
+#include "coro/switch.h"
 
 enum { SMALL = 16 };
 
@@ -49,22 +50,35 @@ static void unlock_but(const struct co_case *cases, const struct order *o, const
     }
 }
 
-/* A sort by address (Shell's: no recursion, no memory). */
-static void make_order(const struct co_case *cases, size_t n, struct order *o)
+static inline bool by_address(const struct co_case *cases, uint32_t a, uint32_t b)
 {
-    o->n = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!cases[i].ch) continue;
-        chan_check(cases[i].ch, "co_select");
-        o->lock[o->n++] = i;
-    }
+    return (uintptr_t)cases[a].ch > (uintptr_t)cases[b].ch;
+}
+
+/* A sort by address (Shell's: no recursion, no memory). */
+static void sort(const struct co_case *cases, struct order *o)
+{
     for (uint32_t gap = o->n / 2; gap; gap /= 2)
         for (uint32_t i = gap; i < o->n; i++) {
             uint32_t x = o->lock[i], k = i;
-            for (; k >= gap && (uintptr_t)cases[o->lock[k - gap]].ch > (uintptr_t)cases[x].ch; k -= gap)
-                o->lock[k] = o->lock[k - gap];
+            for (; k >= gap && by_address(cases, o->lock[k - gap], x); k -= gap) o->lock[k] = o->lock[k - gap];
             o->lock[k] = x;
         }
+}
+
+/* Of a few each is put in its place at once, which is the end where they come in order. */
+static void make_order(const struct co_case *cases, size_t n, struct order *o)
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!cases[i].ch) continue;
+        chan_check(cases[i].ch, "co_select");
+        uint32_t at = k++;
+        for (; n <= SMALL && at && by_address(cases, o->lock[at - 1], i); at--) o->lock[at] = o->lock[at - 1];
+        o->lock[at] = i;
+    }
+    o->n = k;
+    if (n > SMALL) sort(cases, o);
 }
 
 /* True for a send on a closed channel too: that one is still locked then. */
@@ -75,51 +89,73 @@ static bool attempt(struct co_case *c)
     return chan_send_locked(c->ch, c->elem);
 }
 
-static void enqueue(struct g *g, struct co_case *cases, const struct order *o)
+static void enqueue(struct g *g, const struct co_case *cases, const struct order *o)
 {
     struct sudog **end = &g->waits;
+    struct p *p = g->m->p;
     for (uint32_t i = 0; i < o->n; i++) {
-        struct co_case *c = &cases[o->lock[i]];
-        struct sudog *s = sudog_get(g->m->p);
-        if (!s) report_fatal("no memory for a select of %u cases", o->n);
-        *s = (struct sudog){.g = g, .object = c->ch, .kind = SEEP_OBJ_CHAN, .in_select = true, .index = o->lock[i]};
-        bool small = c->ch->elem_size <= sizeof s->slot;
+        const struct co_case *c = &cases[o->lock[i]];
+        co_chan *ch = c->ch;
+        struct sudog *s = sudog_get(p);
+        if (unlikely(!s)) report_fatal("no memory for a select of %u cases", o->n);
+        s->g = g;
+        s->object = ch;
+        s->ok = false;
+        s->in_select = true;
+        s->kind = SEEP_OBJ_CHAN;
+        s->index = o->lock[i];
+        bool small = ch->elem_size <= sizeof s->slot;
         s->elem = small ? s->slot : c->elem;
-        if (c->kind == CO_SEND && small) __builtin_memcpy(s->slot, c->elem, c->ch->elem_size);
-        waitq_push(c->kind == CO_SEND ? &c->ch->senders : &c->ch->receivers, s);
+        if (c->kind == CO_SEND) {
+            if (ch->elem_size == 8)
+                __builtin_memcpy(s->slot, c->elem, 8);
+            else if (small)
+                __builtin_memcpy(s->slot, c->elem, ch->elem_size);
+            waitq_push(&ch->senders, s);
+        } else {
+            waitq_push(&ch->receivers, s);
+        }
         *end = s;
         end = &s->more;
     }
+    *end = NULL;
 }
 
-/* The others leave their queues; the winner's outcome goes to its case. */
+/* The others leave their queues; the winner's outcome goes to its case. All nodes go back to the pool, after the last lock was
+ * taken: until then unlock_all() may still be on its way through them. */
 static uint32_t dequeue(struct g *g, struct co_case *cases)
 {
-    struct sudog *won = g->wake;
+    struct sudog *won = g->wake, *list = g->waits;
+    for (struct sudog *s = list; s; s = s->more) {
+        if (s == won) continue;
+        const struct co_case *k = &cases[s->index];
+        colock_acquire(&k->ch->lock);
+        waitq_remove(k->kind == CO_SEND ? &k->ch->senders : &k->ch->receivers, s);
+        colock_release(&k->ch->lock);
+    }
+    g->waits = NULL;
     uint32_t index = won->index;
     struct co_case *c = &cases[index];
     size_t size = c->ch->elem_size;
-    if (c->kind == CO_RECV) {
-        c->ok = won->ok;
-        if (c->elem && !won->ok)
+    c->ok = won->ok;
+    if (c->kind == CO_RECV && c->elem) {
+        if (!won->ok)
             __builtin_memset(c->elem, 0, size);
-        else if (c->elem && size <= sizeof won->slot)
+        else if (size == 8)
+            __builtin_memcpy(c->elem, won->slot, 8);
+        else if (size <= sizeof won->slot)
             __builtin_memcpy(c->elem, won->slot, size);
-    } else {
-        c->ok = won->ok;
     }
-    struct sudog *next;
-    for (struct sudog *s = g->waits; s; s = next) {
-        next = s->more;
-        if (s == won) continue;
-        const struct co_case *k = &cases[s->index];
-        waitq_remove(k->kind == CO_SEND ? &k->ch->senders : &k->ch->receivers, s);
+    struct p *p = g->m->p;
+    for (struct sudog *next; list; list = next) {
+        next = list->more;
+        sudog_put(p, list);
     }
     return index;
 }
 
 /* A look without the lock: it may be wrong either way. */
-static bool seems_ready(const struct co_case *k)
+static inline bool seems_ready(const struct co_case *k)
 {
     const co_chan *c = k->ch;
     if (k->kind == CO_RECV)
@@ -183,19 +219,9 @@ static long do_select(struct g *g, struct co_case *cases, size_t n, bool block, 
     }
     atomic_store_explicit(&g->select_done, 0, memory_order_relaxed);
     enqueue(g, cases, o);
-    sched_park(g, POST_UNLOCK_ALL, SEEP_WAIT_SELECT);
-
-    lock_all(cases, o);
+    switch_park(g, POST_UNLOCK_ALL, SEEP_WAIT_SELECT);
     uint32_t index = dequeue(g, cases);
-    struct sudog *list = g->waits;
-    g->waits = NULL;
     bool closed_send = cases[index].kind == CO_SEND && !cases[index].ok;
-    unlock_but(cases, o, NULL);
-    struct p *p = g->m->p;
-    for (struct sudog *next; list; list = next) {
-        next = list->more;
-        sudog_put(p, list);
-    }
     if (closed_send) runtime_panic("send on closed channel %p (closed while a select waited)", (void *)cases[index].ch);
     return (long)index;
 }

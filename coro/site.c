@@ -19,8 +19,11 @@ enum { SITES = 64, DEPTH = 24 };
 struct site {
     uintptr_t ra;
     uint32_t stack, n;
-    const uintptr_t *pcs;
-    uint32_t offset[DEPTH]; /* of the word that holds pcs[i], from the caller's frame, in words; entry 0 is ra itself */
+    size_t reach; /* bytes from the caller's frame to the end of the last of them */
+    struct {
+        uintptr_t offset; /* of the word that holds pc, from the caller's frame, in bytes; increasing */
+        uintptr_t pc;
+    } at[DEPTH]; /* but for ra itself */
 };
 
 static COLD uint32_t capture(struct site *s, uintptr_t ra, uintptr_t cfa)
@@ -39,14 +42,15 @@ static COLD uint32_t capture(struct site *s, uintptr_t ra, uintptr_t cfa)
     struct g *self = context_self();
     const uintptr_t *base = (const uintptr_t *)cfa;
     size_t words = (self->stack_hi - cfa) / sizeof *base, at = 0;
-    for (unsigned i = 1; i < n; i++) {
+    for (unsigned i = 1; i < n; i++, at++) {
         while (at < words && base[at] != pcs[i]) at++;
         if (at >= words) return id;
-        s->offset[i] = (uint32_t)at++;
+        s->at[i - 1].offset = at * sizeof *base;
+        s->at[i - 1].pc = pcs[i];
     }
-    if (stack_get(id, &s->pcs, NULL) != n) return id;
+    s->reach = at * sizeof *base;
     s->stack = id;
-    s->n = n;
+    s->n = n - 1;
     s->ra = ra;
     return id;
 }
@@ -62,9 +66,8 @@ uint32_t site_here(struct m *m, uintptr_t ra, uintptr_t cfa)
     /* Deeper or shallower calls of the same place go to other entries. */
     struct site *s = &m->sites[(ra ^ ra >> 7 ^ (self->stack_hi - cfa) >> 4) % SITES];
     if (unlikely(s->ra != ra)) return capture(s, ra, cfa);
-    const uintptr_t *base = (const uintptr_t *)cfa;
-    size_t words = (self->stack_hi - cfa) / sizeof *base;
-    for (uint32_t i = 1; i < s->n; i++)
-        if (unlikely(s->offset[i] >= words || base[s->offset[i]] != s->pcs[i])) return capture(s, ra, cfa);
+    if (unlikely(self->stack_hi - cfa < s->reach)) return capture(s, ra, cfa);
+    for (uint32_t i = 0; i < s->n; i++)
+        if (unlikely(*(const uintptr_t *)(cfa + s->at[i].offset) != s->at[i].pc)) return capture(s, ra, cfa);
     return s->stack;
 }
