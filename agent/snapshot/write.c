@@ -13,7 +13,9 @@
 #include "agent/include/seep.h"
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
+#include "agent/snapshot/limits.h"
 #include "agent/snapshot/raw.h"
+#include "agent/util/options.h"
 
 static const char *const trigger_names[] = SNAPSHOT_TRIGGER_NAMES;
 static const char *const confidence_names[] = SEEP_CONFIDENCE_NAMES;
@@ -75,6 +77,9 @@ static void write_stats(int64_t snapshot, const struct account *a)
 #define STAT(field, unit, meaning) store_run(s, "iti", snapshot, #field, (int64_t)stats.field);
 #include "agent/contract/stats.def"
 #undef STAT
+    uint64_t cgroup = cgroup_limit();
+    if (agent_options.memlimit) store_run(s, "iti", snapshot, "memlimit", (int64_t)agent_options.memlimit);
+    if (cgroup) store_run(s, "iti", snapshot, "cgroup_limit", (int64_t)cgroup);
     if (!a->known) return;
     store_run(s, "iti", snapshot, "rss", (int64_t)a->rss_bytes);
     store_run(s, "iti", snapshot, "vsize", (int64_t)a->size_bytes);
