@@ -58,6 +58,8 @@ test-programs: all $(UNIT_AGENT) $(UNIT_ANALYZER) $(HELPER_PROGS) $(FUZZ_REPLAY)
 
 # The analyzer reads files that nobody vouches for: its unit tests run once more with sanitizers.
 SAN_BUILD := $(BUILD)-san
+# And the agent is built once more with system calls that can be made to fail.
+FAULT_BUILD := $(BUILD)-fault
 
 # NAME=PATH for each test.
 TESTS := $(foreach p,$(UNIT_AGENT) $(UNIT_ANALYZER),$(p:$(BUILD)/tests/%=%)=$(p)) \

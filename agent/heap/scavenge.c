@@ -15,7 +15,8 @@
  * The goal: what is in use and a reserve. "In use" is the greatest value of the last few seconds, of which two thirds of
  * what is above the present value go in a second (a program that frees and allocates again does not pay page faults for
  * it). The reserve is 10 %, while new pages are being allocated; in a program that has come to rest it sinks likewise,
- * and then everything goes. With a memory limit: what is resident above 95 % of the limit goes at once. After
+ * and then everything goes. With a memory limit: what is resident above 95 % of the limit goes at once, and who takes pages
+ * beyond it gives as many back first. After
  * runtime/mgcscavenge.go, whose reserve never sinks.
  *
  * Invariants
@@ -248,6 +249,14 @@ static uint64_t sunk(uint64_t above, uint64_t elapsed_ns)
     return above - above * 2 / 3 * elapsed_ns / SECOND;
 }
 
+/* What the heap may hold of the limit, less a share of it that is to stay free. */
+static uint64_t limit_pages(uint64_t percent)
+{
+    uint64_t other = 0, may = agent_options.memlimit / 100 * percent;
+    for (int k = 0; k < OS_KIND_COUNT; k++) other += k == OS_HEAP ? 0 : os_kind_bytes((enum os_kind)k);
+    return may > other ? (may - other) >> HPAGE_SHIFT : 0;
+}
+
 /* Pages that may stay resident. */
 static uint64_t goal_pages(uint64_t inuse, uint64_t elapsed_ns)
 {
@@ -259,11 +268,8 @@ static uint64_t goal_pages(uint64_t inuse, uint64_t elapsed_ns)
     pace.reserve = sunk(pace.reserve, elapsed_ns) + (fresh > 0 ? (uint64_t)fresh * RESERVE_TICKS : 0);
     if (pace.reserve > full) pace.reserve = full;
     uint64_t goal = pace.peak + (pace.reserve > REST_PAGES ? pace.reserve : REST_PAGES);
-    uint64_t limit = agent_options.memlimit;
-    if (limit != 0) {
-        uint64_t other = 0;
-        for (int k = 0; k < OS_KIND_COUNT; k++) other += k == OS_HEAP ? 0 : os_kind_bytes((enum os_kind)k);
-        uint64_t room = limit / 100 * 95 > other ? (limit / 100 * 95 - other) >> HPAGE_SHIFT : 0;
+    if (agent_options.memlimit != 0) {
+        uint64_t room = limit_pages(95);
         if (room < goal) goal = room > inuse ? room : inuse;
     }
     return goal;
@@ -327,6 +333,12 @@ void scavenge_freed(size_t npages)
     if (resident_pages() <= load(&mheap.inuse_pages) + 2 * REST_PAGES) return;
     set_waits_work(true);
     paced_tick(FREE_TICK_NS);
+}
+
+void scavenge_taken(size_t npages)
+{
+    if (agent_options.memlimit == 0 || resident_pages() <= limit_pages(100)) return;
+    scavenge_all(npages << HPAGE_SHIFT);
 }
 
 void heap_wait_tick(bool give_cache)

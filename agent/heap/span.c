@@ -207,6 +207,7 @@ struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, uns
         struct_drop(mc, s);
         return NULL;
     }
+    if (scavenged) scavenge_taken(scavenged);
     struct mspan old = *s;
     *s = (struct mspan){
         .fast = NO_CACHE,

@@ -437,6 +437,7 @@ void *large_realloc(struct mspan *s, size_t size); /* in place or by moving page
 
 /* ---- scavenge.c */
 void scavenge_freed(size_t npages); /* a span's pages were freed; no heap lock is held */
+void scavenge_taken(size_t npages); /* so many that were released are in use again */
 void scavenge_fork_child(void);
 
 /* ---- child.c */

@@ -5,12 +5,16 @@
 
 #ifdef SEEP_FAULT
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-static const char *const names[FAULT_COUNT] = {"reserve", "map",   "used",    "unused",  "madv_free",       "alloc",
-                                               "remap",   "guard", "protect", "release", "process_madvise", "barrier"};
+static const char *const names[FAULT_COUNT] = {"reserve",         "map",     "used",  "unused",  "madv_free",
+                                               "alloc",           "remap",   "guard", "protect", "release",
+                                               "process_madvise", "barrier", "call"};
 
 static struct {
     uint32_t ready;
@@ -39,10 +43,48 @@ void fault_set(const char *spec)
 
 bool fault_here(enum fault f)
 {
-    if (!__atomic_load_n(&state.ready, __ATOMIC_ACQUIRE)) fault_set(getenv("SEEP_FAULT"));
+    if (!__atomic_load_n(&state.ready, __ATOMIC_ACQUIRE)) {
+        if (!environ) return false; /* the very first calls, before libc has it */
+        fault_set(getenv("SEEP_FAULT"));
+    }
     if ((uint32_t)f != state.kind) return false;
     uint64_t n = __atomic_add_fetch(&state.calls, 1, __ATOMIC_RELAXED);
     return state.from <= n && n <= state.to;
+}
+
+/* Without agent/os: this is called from inside its system calls. */
+static void say(long n)
+{
+    char line[64] = "seep: fault: system call ", digits[24];
+    size_t at = strlen(line), k = 0;
+    for (; n > 0; n /= 10) digits[k++] = (char)('0' + n % 10);
+    while (k > 0) line[at++] = digits[--k];
+    line[at++] = '\n';
+    long r;
+    __asm__ volatile("syscall" : "=a"(r) : "a"(SYS_write), "D"(2), "S"(line), "d"(at) : "rcx", "r11", "memory");
+}
+
+long fault_syscall(long n)
+{
+    long error;
+    switch (n) {
+    case SYS_mmap:
+    case SYS_mprotect:
+    case SYS_madvise:
+    case SYS_mremap:
+    case SYS_munmap: error = -ENOMEM; break;
+    case SYS_clone:
+    case SYS_tgkill: error = -EAGAIN; break;
+    case SYS_openat:
+    case SYS_memfd_create: error = -EMFILE; break;
+    case SYS_close_range:
+    case SYS_unshare:
+    case SYS_getrandom: error = -ENOSYS; break;
+    default: return 0;
+    }
+    if (!fault_here(FAULT_CALL)) return 0;
+    say(n);
+    return error;
 }
 
 #else

@@ -147,6 +147,25 @@ static void limited(void)
     free(p);
 }
 
+/* Holes that nothing fits into make room for what does, without a tick: nobody sees more than the limit. */
+static void limited_at_growth(void)
+{
+    enum { N = 28 };
+    void **p = grow(2 * N), *q[N];
+    agent_options.memlimit = 64u * MIB;
+    for (size_t i = 0; p[i]; i += 2) free(p[i]);
+    struct seep_memstats m = stats();
+    MUST(m.heap_idle - m.heap_released > (N - 4) * MIB);
+    for (int i = 0; i < N; i++) {
+        memset(q[i] = malloc(MIB), 1, MIB);
+        m = stats();
+        MUST(m.heap_sys - m.heap_released <= 66u * MIB);
+    }
+    MUST(m.heap_inuse > 55u * MIB && kernel_bytes("Rss") <= 67u * MIB);
+    for (int i = 0; i < N; i++) free(q[i]);
+    free(p);
+}
+
 static void within_10_s(void)
 {
     void **p = grow(1024);
@@ -184,6 +203,7 @@ static void keeps_a_limit(void **state)
 {
     (void)state;
     assert_int_equal(in_child(limited), 0);
+    assert_int_equal(in_child(limited_at_growth), 0);
 }
 static void shrinks_in_time(void **state)
 {
