@@ -84,6 +84,13 @@ static struct arena *arena_make(uintptr_t base)
     return a;
 }
 
+static bool arenas_make(uintptr_t lo, uintptr_t hi)
+{
+    for (uintptr_t a = lo & ~(ARENA_BYTES - 1); a < hi; a += ARENA_BYTES)
+        if (!arena_make(a)) return false;
+    return true;
+}
+
 /* More Reserved space behind grow_hi, or elsewhere: at least `need` bytes from grow_lo on. */
 static bool reserve_more(size_t need)
 {
@@ -153,8 +160,11 @@ bool arena_grow(size_t npages)
         }
     }
     uintptr_t lo = mheap.grow_lo, hi = lo + need;
-    for (uintptr_t a = lo & ~(ARENA_BYTES - 1); a < hi; a += ARENA_BYTES) {
-        if (!arena_make(a)) return false;
+    if (!arenas_make(lo, hi)) { /* under a tight RLIMIT_AS the rest of the reserved space is in the way */
+        if (mheap.grow_hi == hi) return false;
+        os_free((void *)hi, mheap.grow_hi - hi);
+        mheap.grow_hi = hi;
+        if (!arenas_make(lo, hi)) return false;
     }
     if (os_map((void *)lo, need) != 0 || os_used((void *)lo, need) != 0) return false;
     mheap.grow_lo = hi;

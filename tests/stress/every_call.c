@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A program that uses all of the malloc family from several threads, waits, forks, asks for snapshots, and takes NULL for an answer.
- * Every block's bytes are looked at. Ends with "intact" and how many requests were refused. */
+ * Every block's bytes are looked at. Ends with "intact" and how many requests were refused.
+ * With "lazy": kibibytes that are lazily free, and resident, after a peak. With "pressure freed|kept": lazily free before and after
+ * the program has needed memory for something else. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -151,21 +154,39 @@ static long kib(const char *what)
     return v;
 }
 
-/* 64 MiB, freed above the memory limit. */
+/* Written, and freed above the memory limit or not. */
+static void much(int mib, int freed)
+{
+    static void *p[1000];
+    for (int i = 0; i < mib * 4; i++) memset(p[i] = malloc(256 << 10), 1, 256 << 10);
+    for (int i = 0; freed && i < mib * 4; i++) free(p[i]);
+    nanosleep(&(struct timespec){0, 400000000}, NULL);
+}
+
 static int lazily(void)
 {
-    enum { N = 256 };
-    void *p[N];
-    for (int i = 0; i < N; i++) memset(p[i] = malloc(256 << 10), 1, 256 << 10);
-    for (int i = 0; i < N; i++) free(p[i]);
-    nanosleep(&(struct timespec){0, 400000000}, NULL);
+    much(64, 1);
     printf("%ld %ld\n", kib("LazyFree:"), kib("Rss:"));
+    return 0;
+}
+
+/* 100 MiB of the heap, then 100 that are not of the heap. */
+static int pressure(int freed)
+{
+    const size_t n = 100u << 20;
+    much(100, freed);
+    long before = kib("LazyFree:");
+    char *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return 5;
+    memset(p, 1, n);
+    printf("%ld %ld\n", before, kib("LazyFree:"));
     return 0;
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "lazy") == 0) return lazily();
+    if (argc > 2 && strcmp(argv[1], "pressure") == 0) return pressure(strcmp(argv[2], "freed") == 0);
     int (*snapshot)(const char *);
     *(void **)&snapshot = dlsym(RTLD_DEFAULT, "seep_snapshot");
     in_threads();
