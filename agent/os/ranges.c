@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * os/ranges.h for Linux. A descriptor of our own process is opened for each call: a kept one would mean the parent after a
- * fork, and programs that close every descriptor would close it. Its cost (1 µs) is shared by the batch. */
+ * os/ranges.h for Linux. Which process is meant: a number that stands for our own (Linux 6.14). Before, a descriptor of it is opened for
+ * each call, which costs more than most of the advice: a kept one would mean the parent after a fork, and programs that close every
+ * descriptor would close it. */
 #include "agent/os/ranges.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/mman.h>
@@ -17,7 +19,12 @@
 #define MADV_GUARD_REMOVE  103
 #endif
 
+#ifndef PIDFD_SELF_THREAD_GROUP
+#define PIDFD_SELF_THREAD_GROUP (-10001)
+#endif
+
 enum { BATCH = 256 };
+static bool no_self; /* the kernel does not know the number */
 
 static long raw(long r)
 {
@@ -41,12 +48,20 @@ static int advise_batch(int pidfd, const struct os_range *r, unsigned n, int adv
 
 static int advise(const struct os_range *r, unsigned n, int advice)
 {
-    int pidfd = n > 1 ? (int)raw(syscall(SYS_pidfd_open, (int)getpid(), 0u)) : -1;
-    int err = 0;
+    int pidfd = -1, err = 0;
     for (unsigned i = 0; i < n && !err; i += BATCH) {
         unsigned m = n - i < BATCH ? n - i : BATCH;
-        if (pidfd >= 0 && advise_batch(pidfd, r + i, m, advice) == 0) continue;
-        for (unsigned k = i; k < i + m && !err; k++) err = (int)raw(syscall(SYS_madvise, r[k].lo, r[k].size, advice));
+        int done = -EBADF;
+        if (m > 1 && !__atomic_load_n(&no_self, __ATOMIC_RELAXED)) {
+            done = advise_batch(PIDFD_SELF_THREAD_GROUP, r + i, m, advice);
+            if (done == -EBADF) __atomic_store_n(&no_self, true, __ATOMIC_RELAXED);
+        }
+        if (m > 1 && done == -EBADF) {
+            if (pidfd < 0) pidfd = (int)raw(syscall(SYS_pidfd_open, (int)getpid(), 0u));
+            if (pidfd >= 0) done = advise_batch(pidfd, r + i, m, advice);
+        }
+        for (unsigned k = i; done != 0 && k < i + m && !err; k++)
+            err = (int)raw(syscall(SYS_madvise, r[k].lo, r[k].size, advice));
     }
     if (pidfd >= 0) syscall(SYS_close, pidfd);
     return err;
