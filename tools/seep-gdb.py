@@ -9,6 +9,13 @@
 #
 # gdb unwinds from a thread's registers, which can't be written in a core file. So for co-bt an unwinder stands in for the caller
 # of the thread's innermost frame: it hands out the registers that the coroutine saved when it parked.
+#
+# The stack of a packed coroutine stands elsewhere (coro/pack.c). Its bytes are written to a file in the form of an ELF image with one read-only
+# section for each, at the addresses of the stack, and gdb is told to believe such sections more than memory.
+import os
+import struct
+import tempfile
+
 import gdb
 from gdb.unwinder import Unwinder
 
@@ -69,6 +76,62 @@ def thread_of(g):
     return None
 
 
+PACKED = 2  # G_PACKED of coro/types.h; its size in units of 16 bytes stands in the bits from 8 on
+
+
+def is_packed(g):
+    return bool(int(g["flags"]) & PACKED)
+
+
+def packed_sp(g):
+    return int(g["stack_hi"]) - (int(g["flags"]) >> 8) * 16
+
+
+class Overlay:
+    """While it lasts gdb reads the stacks of these coroutines as if they were in their places."""
+
+    def __init__(self, gs):
+        self.gs = [g for g in gs if is_packed(g)]
+        self.path = None
+
+    def image(self):
+        """ELF header, contents, section names, section headers."""
+        names = b"\0.stack\0.shstrtab\0"
+        body, sections = bytearray(64), [struct.pack("<IIQQQQIIQQ", *[0] * 10)]
+        for g in self.gs:
+            size = int(g["stack_hi"]) - packed_sp(g)
+            sections.append(struct.pack("<IIQQQQIIQQ", 1, 1, 2, packed_sp(g), len(body), size, 0, 0, 16, 0))
+            body += bytes(gdb.selected_inferior().read_memory(int(g["sp"]), size))
+        sections.append(struct.pack("<IIQQQQIIQQ", 8, 3, 0, 0, len(body), len(names), 0, 0, 1, 0))
+        body += names
+        body += bytes(-len(body) % 8)
+        body[:64] = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 0, len(body), 0, 64, 56, 0, 64,
+                                len(sections), len(sections) - 1)
+        return bytes(body) + b"".join(sections)
+
+    def __enter__(self):
+        if not self.gs:
+            return
+        with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as f:
+            self.path = f.name
+            f.write(self.image())
+        self.before = gdb.parameter("trust-readonly-sections")
+        self.confirm = gdb.parameter("confirm")
+        gdb.execute("set confirm off", to_string=True)
+        gdb.execute("set trust-readonly-sections on", to_string=True)
+        gdb.execute("add-symbol-file " + self.path, to_string=True)
+        gdb.execute("maintenance flush dcache", to_string=True)
+
+    def __exit__(self, *exception):
+        if not self.path:
+            return
+        gdb.execute('remove-symbol-file "%s"' % self.path, to_string=True)
+        gdb.execute("set trust-readonly-sections " + ("on" if self.before else "off"), to_string=True)
+        gdb.execute("set confirm " + ("on" if self.confirm else "off"), to_string=True)
+        gdb.execute("maintenance flush dcache", to_string=True)
+        os.unlink(self.path)
+
+
 class Parked(Unwinder):
     """Goes from the innermost frame of the selected thread to where `g` parked."""
 
@@ -86,13 +149,15 @@ class Parked(Unwinder):
         class Id:
             pass
 
+        sp = gdb.Value(packed_sp(self.g)) if is_packed(self.g) else self.g["sp"]
+        sp = sp.cast(gdb.lookup_type("struct context_frame").pointer())
         here = Id()
-        here.sp, here.pc = frame.cast(word), frame["pc"].cast(word)  # gdb wants callers at higher addresses than callees
+        here.sp, here.pc = sp.cast(word), frame["pc"].cast(word)  # gdb wants callers at higher addresses than callees
         info = pending.create_unwind_info(here)
         for reg, field in FRAME:
             info.add_saved_register(reg, frame[field].cast(word))
         info.add_saved_register("rip", frame["pc"].cast(word))
-        info.add_saved_register("rsp", (frame + 1).cast(word))
+        info.add_saved_register("rsp", (sp + 1).cast(word))
         return info
 
 
@@ -134,6 +199,17 @@ def where(g):
     return ""
 
 
+def batches(items, size):
+    some = []
+    for item in items:
+        some.append(item)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
 class CoList(gdb.Command):
     """co-list: every coroutine with its state and where it waits."""
 
@@ -142,12 +218,14 @@ class CoList(gdb.Command):
 
     def invoke(self, arg, from_tty):
         n = 0
-        for g in coroutines():
-            n += 1
-            t = thread_of(g)
-            running = STATES[int(g["status"])] in ("running", "system call")
-            place = "on thread %d" % t if t else "" if running else where(g)
-            print("%s %s" % (title(g), place))
+        for some in batches(coroutines(), 1000):
+            with Overlay(some):
+                for g in some:
+                    n += 1
+                    t = thread_of(g)
+                    running = STATES[int(g["status"])] in ("running", "system call")
+                    place = "on thread %d" % t if t else "" if running else where(g)
+                    print("%s %s" % (title(g), place))
         print("%d coroutines" % n)
 
 
@@ -170,8 +248,9 @@ class CoBt(gdb.Command):
                 t = thread_of(g)
                 print("    it is on thread %s: use `thread %s` and `bt`" % (t, t) if t else "    it is on a thread")
                 continue
-            for i, (name, place) in enumerate(frames(g, 200)):
-                print("#%-3d %s at %s" % (i, name, place))
+            with Overlay([g]):
+                for i, (name, place) in enumerate(frames(g, 200)):
+                    print("#%-3d %s at %s" % (i, name, place))
         if not found:
             raise gdb.GdbError("no such coroutine")
 

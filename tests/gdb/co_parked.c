@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Coroutines parked in known functions, then a core file of it all. */
+ * Coroutines parked in known functions, packed where there is an argument, then a core file of it all. */
 #include <stdlib.h>
 #include "coro.h"
 
@@ -24,13 +24,15 @@ static void locker(void *arg)
     co_mutex_lock(&mutex);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
     co_chan *c = co_make(int, 0);
     co_mutex_lock(&mutex);
     co_go_attr(&(struct co_attr){.name = "first"}, receiver, c);
     co_go_attr(&(struct co_attr){.name = "second"}, selector, c);
     co_go_attr(&(struct co_attr){.name = "third"}, locker, NULL);
     co_sleep_ns(20000000);
+    if (argc > 1 && co_pack(0) != 3) return 3;
     abort();
 }
