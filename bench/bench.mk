@@ -1,14 +1,14 @@
 # Benchmarks: make bench, or one suite: make bench-alloc bench-coro bench-snapshot. BENCH_ROUNDS=1 for a quick look.
 # Each prints a table and writes bench/results/SUITE.json (format: docs/benchmarks.md).
 BENCH_LOADS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/alloc/*.c bench/probe/*.c bench/replay/*.c bench/snapshot/*.c))
-BENCH_CORO  := $(addprefix $(BUILD)/bench/coro/,seep switch go boost st httpd-go)
+BENCH_CORO  := $(addprefix $(BUILD)/bench/coro/,seep pack switch go boost st httpd-go)
 BENCH_RUN   := $(BUILD)/bench/run
 BENCH_ENV   := SEEP_LIB=$(abspath $(BUILD)/libseep.so) BENCH_BIN=$(abspath $(BUILD)/bench) BUILD=$(BUILD)
 
 $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -fno-builtin-malloc -D_GNU_SOURCE -I. -Iagent/include -MMD -MP -MF $@.d -o $@ $< -lpthread -ldl
-$(BUILD)/bench/coro/seep: bench/coro/seep.c $(BUILD)/libseep.so
+$(BUILD)/bench/coro/seep $(BUILD)/bench/coro/pack: $(BUILD)/bench/coro/%: bench/coro/%.c $(BUILD)/libseep.so
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -Icoro/include -MMD -MP -MF $@.d -o $@ $< -L$(BUILD) -lseep -Wl,-rpath,'$$ORIGIN/../..'
 $(BUILD)/bench/coro/switch: bench/coro/switch.c coro/context.c coro/context_x86_64.S coro/context.h

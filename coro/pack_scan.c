@@ -129,6 +129,7 @@ static void pack_all(uint64_t before_ns)
 {
     static struct pack_candidate c[PACK_BATCH];
     unsigned n = 0;
+    uint64_t begin = os_mono_ns(), had = atomic_load(&packed_ever), had_bytes = atomic_load(&pack_bytes);
     for (uint32_t i = 0; i <= table_n; i++) {
         if (n == PACK_BATCH || (i == table_n && n)) {
             int r = pack_some(c, n);
@@ -140,6 +141,11 @@ static void pack_all(uint64_t before_ns)
         struct g *g = g_at(i);
         if (g->blocked_ns <= before_ns) c[n++] = (struct pack_candidate){g, table->stamps[i]};
     }
+    uint64_t done = atomic_load(&packed_ever) - had;
+    if (done)
+        log_verbose(2, "coro: packed %lu coroutines, %lu ns and %lu bytes each", (unsigned long)done,
+                    (unsigned long)((os_mono_ns() - begin) / done),
+                    (unsigned long)((atomic_load(&pack_bytes) - had_bytes) / done));
 }
 
 void pack_scan_finish(bool told)

@@ -5,5 +5,8 @@
 set -eu
 export CORO_MAXPROCS="$1" GOMAXPROCS="$1"
 program=$BENCH_WHO
-case "$BENCH_WHO,$2" in seep,switch*) program=switch ;; esac
+case "$BENCH_WHO,$2" in
+seep,switch*) program=switch ;;
+seep,packed) program=pack; export SEEP_VERBOSE=2 ;;
+esac
 exec "$BENCH_BIN/coro/$program" "$2" "$3"
