@@ -393,8 +393,10 @@ int sysmon_start(void)
     if (atomic_exchange(&sched.sysmon_started, true)) return 0;
     int err = thread_create(sysmon, NULL);
     if (err) {
+        static _Atomic bool said;
         atomic_store(&sched.sysmon_started, false);
-        log_line("coro: no monitor thread could be started (error %d): blocking calls keep their processor", -err);
+        if (!atomic_exchange(&said, true))
+            log_line("coro: no monitor thread could be started (error %d): blocking calls keep their processor", -err);
     }
     return err;
 }
