@@ -48,7 +48,7 @@ struct child_vec {
 };
 void *child_vec_add(struct child_vec *v, size_t item_size); /* zeroed */
 
-/* ---- mark.c: spans, mark bits, the marker */
+/* ---- mark.c: spans, mark bits; mark_drain.c: the marker */
 struct span_rec {
     uintptr_t base;
     uint32_t magic; /* ceil(2^32 / elem): slot = offset * magic >> 32; 0: one large object */
@@ -58,6 +58,10 @@ struct span_rec {
     uint32_t npages;
     uint32_t noscan;
 };
+#define PAGE_SHIFT_SEEP 13
+#define ARENA_SHIFT     26
+#define ARENA_PAGES     (1u << (ARENA_SHIFT - PAGE_SHIFT_SEEP))
+
 /* What the inner loop needs of a span stands in the entry of each of its pages, and in a small table of shapes that
  * stays in the first-level cache: kind << 48 | page within the span << 32 | first mark word; 0: no span. */
 struct span_kind {
@@ -83,7 +87,22 @@ struct mark_range {
     uintptr_t lo, hi;
 };
 
-enum { MARK_QUEUE = 64 };
+struct mark_ranges { /* a stack */
+    struct mark_range *at;
+    size_t n, room;
+};
+
+/* The heap in chunks of a few MiB, and the pointers into each that were found and not yet looked at (mark_drain.c). */
+enum { MARK_BLOCK = 126 };
+struct mark_block {
+    struct mark_block *next;
+    uint32_t at[MARK_BLOCK]; /* offsets in the chunk */
+};
+struct mark_chunk {
+    struct mark_block *first, *last; /* NULL: none, and not in the queue */
+    uint32_t n;                      /* in the last one */
+    bool covered;                    /* has objects that cover.c wants to know references to */
+};
 
 /* Where words that are marked from stand. */
 struct origin {
@@ -105,18 +124,15 @@ struct marker {
     uint32_t nspans;
     struct mark_word *words;
     size_t nwords;
-    /* ranges of marked objects to scan */
-    struct mark_range *stack;
-    size_t sp, stack_room;
-    /* pointers found and not yet looked at; their lines are being fetched */
-    struct {
-        uintptr_t base;
-        uint32_t word;
-        uint16_t kind;
-        uint8_t bit;
-        bool interior;
-    } queue[MARK_QUEUE];
-    unsigned head, count;
+    struct mark_ranges small, large; /* marked and not yet scanned: objects; (rests of) large objects */
+    struct mark_chunk *chunks;
+    uint32_t nchunks, chunk_shift;
+    uint32_t *turns; /* ring of the chunks that have pointers */
+    uint32_t first_turn, nturns;
+    uintptr_t turn; /* the chunk whose turn it is; UINTPTR_MAX: none's */
+    struct mark_block *free_blocks;
+    size_t used_blocks, max_blocks;
+    unsigned filter; /* enum filter_kind */
     /* watch: count what is marked, and call hit() for each object whose `extra` bit is set */
     bool watch;
     uint64_t marked_objects, marked_bytes;
@@ -140,7 +156,16 @@ static inline size_t span_elem(const struct span_rec *s)
     return s->elem ? s->elem : (size_t)s->npages << 13;
 }
 
-void mark_collect(struct marker *m); /* spans and free slots; nothing is marked */
+void mark_collect(struct marker *m);                        /* spans and free slots; nothing is marked */
+void mark_chunks_init(struct marker *m, size_t heap_bytes); /* mark_drain.c, for mark_collect() */
+/* References into [lo, hi) are of interest to cover.c. */
+void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi);
+/* off: from heap_lo. */
+static inline uint64_t mark_page_entry(const struct marker *m, uintptr_t off)
+{
+    const uint64_t *arena = m->pages[off >> ARENA_SHIFT];
+    return arena ? arena[(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)] : 0;
+}
 /* The slot that holds p, allocated or not. */
 bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o);
 static inline struct mark_word *mark_word_of(const struct marker *m, struct object_ref o)

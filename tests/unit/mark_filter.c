@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Filters of words: each kind finds what the plain loop finds, for every number of words and at the edges of the ranges. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "agent/snapshot/mark_x86_64.h"
+
+static FILTER_AVX2_CODE unsigned by_avx2(const uintptr_t *w, unsigned n, const struct filter_ranges *r)
+{
+    return filter_avx2(w, n, r);
+}
+static FILTER_AVX512_CODE unsigned by_avx512(const uintptr_t *w, unsigned n, const struct filter_ranges *r)
+{
+    return filter_avx512(w, n, r);
+}
+
+static uint64_t seed = 88172645463325252u;
+static uint64_t next(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    return seed ^= seed << 17;
+}
+
+/* At an edge of one of the ranges, or one off, or anything. */
+static uintptr_t some_word(const struct filter_ranges *r)
+{
+    uintptr_t edges[] = {r->lo,     r->lo + r->len,         r->slo[0], r->slo[0] + r->slen[0],
+                         r->slo[1], r->slo[1] + r->slen[1], 0,         UINTPTR_MAX};
+    uint64_t k = next();
+    if (k % 3 == 0) return next();
+    uintptr_t p = edges[k / 3 % 8] + k / 64 % 3 - 1;
+    return k & 1024 ? p : p | 0xab00000000000000u; /* with a tag */
+}
+
+static void finds_what_the_loop_finds(void **state)
+{
+    (void)state;
+    enum filter_kind best = filter_best();
+    if (best == FILTER_WORDS) skip();
+    unsigned hits = 0;
+    for (int round = 0; round < 20000; round++) {
+        struct filter_ranges r = {.keep = round % 2 ? UINTPTR_MAX : UINTPTR_MAX >> 8,
+                                  .lo = 0x700000000000u + next() % 4096 * 64,
+                                  .len = next() % 1000000,
+                                  .stacks = round % 3 == 0,
+                                  .slo = {0x100000, 0x7fff00000000u},
+                                  .slen = {round % 5 ? 4096 : 0, round % 7 ? 8192 : 0}};
+        uintptr_t *w = malloc(FILTER_STEP * sizeof *w); /* beyond n nothing may be looked at, nor found */
+        unsigned n = 1 + (unsigned)(next() % FILTER_STEP);
+        for (unsigned i = 0; i < FILTER_STEP; i++) w[i] = some_word(&r);
+        unsigned want = filter_words(w, n, &r);
+        assert_int_equal(by_avx2(w, n, &r), want);
+        if (best == FILTER_AVX512) assert_int_equal(by_avx512(w, n, &r), want);
+        hits += (unsigned)__builtin_popcount(want);
+        free(w);
+    }
+    assert_true(hits > 5000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(finds_what_the_loop_finds)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
