@@ -7,7 +7,8 @@
  *   spinning-task  on a processor all the time without once giving it up
  *
  * A snapshot lists tasks in the order of their ids, so three of them are merged in one pass; memory is linear in groups, not in
- * tasks. 
+ * tasks. Every rule asks for a task of the first snapshot: where that has none, the others are not read.
+ *
  * "Unchanged" between two snapshots: it stands where it stood and has not been scheduled. For a thread the times scheduled are its voluntary
  * switches, and being stopped for a snapshot costs it a few: STOP_SWITCHES.
  *
@@ -205,7 +206,7 @@ static void merge(struct run *u)
         u->cursors[i].q = store_query(u->r->store, task_sql[i], 1, u->three[i]->id);
         advance(u, i);
     }
-    for (;;) {
+    while (u->cursors[0].more || u->n) { /* nothing is told without a task that is there in the first */
         const struct task *least = NULL, *t[SNAPS] = {0};
         for (int i = 0; i < SNAPS; i++)
             if (u->cursors[i].more && (!least || by_key(&u->cursors[i].task, least) < 0)) least = &u->cursors[i].task;
