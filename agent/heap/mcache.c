@@ -143,7 +143,9 @@ struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
         unidle(mc, s);
         span_collect(s);
     } else if (!(s = mcentral_pop(mc, sc))) {
-        s = span_new(mc, class_to_span_pages[size_class_of(sc)], 0, sc, SPAN_SMALL);
+        /* Pages for the shared cache come from the caller's own: those are at hand. */
+        struct mcache *pages = mc == shared && agent_tls.mcache ? agent_tls.mcache : mc;
+        s = span_new(pages, class_to_span_pages[size_class_of(sc)], 0, sc, SPAN_SMALL);
         if (s) span_set_owner(s, mc);
     }
     if (!s) {

@@ -15,6 +15,8 @@
  * Locks: mcentral.lock, then mheap.lock. */
 #include "agent/heap/types.h"
 
+#include "agent/util/critical.h"
+
 static void drop(struct mcentral *c, struct mspan *s)
 {
     list_remove(&c->partial, s);
@@ -47,7 +49,7 @@ void mcentral_push(struct mspan *s)
     bool empty = REMOTE_COUNT(__atomic_load_n(&s->remote, __ATOMIC_SEQ_CST)) == s->used;
     if (empty) drop(c, s);
     lock_release(&c->lock);
-    if (empty) span_delete(NULL, s);
+    if (empty) span_delete(agent_tls.mcache, s);
 }
 
 void mcentral_try_free(struct mspan *s, unsigned span_class)
@@ -61,7 +63,7 @@ void mcentral_try_free(struct mspan *s, unsigned span_class)
                  REMOTE_COUNT(__atomic_load_n(&s->remote, __ATOMIC_ACQUIRE)) == s->used;
     if (empty) drop(c, s);
     lock_release(&c->lock);
-    if (empty) span_delete(NULL, s);
+    if (empty) span_delete(agent_tls.mcache, s);
 }
 
 size_t mcentral_sweep(void)
