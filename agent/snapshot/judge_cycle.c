@@ -64,43 +64,86 @@ void judge_cycles(struct judgement *j)
     }
 }
 
+struct site {        /* rings that look alike */
+    uint32_t lowest; /* task of the first of them */
+    uint64_t rings, tasks, bytes, oldest_ns;
+};
+
+/* Where all of a ring stand, in any order: rings of one place in the code are one finding. */
+static uint64_t place_of(const struct judgement *j, uint32_t lowest, uint32_t *n, uint64_t *bytes, uint64_t *oldest,
+                         const struct snapshot_job *job)
+{
+    uint64_t sum = 0;
+    uint32_t at = lowest;
+    *n = 0;
+    *bytes = *oldest = 0;
+    do {
+        const struct task_rec *r = &j->tasks[at];
+        uint64_t since = r->blocked_since_ns ? r->blocked_since_ns : r->first_seen_ns;
+        if (since && since < job->mono_ns && job->mono_ns - since > *oldest) *oldest = job->mono_ns - since;
+        uint64_t h = (((uint64_t)r->stack << 32 | r->create_stack) + r->reason + 1) * 0x9e3779b97f4a7c15ull;
+        sum += h ^ h >> 31;
+        *bytes += r->committed_bytes;
+        ++*n;
+        at = r->ring - 1;
+    } while (at != lowest);
+    return sum * 64 + *n;
+}
+
+static void tell(struct judgement *j, const struct site *s)
+{
+    const struct task_rec *t = &j->tasks[s->lowest];
+    struct finding *f = child_vec_add(&j->findings, sizeof *f);
+    *f = (struct finding){.rule = SEEP_RULE_DEADLOCK_CYCLE,
+                          .confidence = j->proofs ? SEEP_PROVEN : SEEP_LIKELY,
+                          .stack = t->stack,
+                          .create_stack = t->create_stack,
+                          .reason = t->reason,
+                          .objects = s->tasks,
+                          .bytes = s->bytes,
+                          .est_objects = (double)s->tasks,
+                          .est_bytes = (double)s->bytes,
+                          .oldest_ns = s->oldest_ns};
+    size_t len = fmt_string(f->evidence, sizeof f->evidence, "{\"cycle\":[");
+    uint32_t at = s->lowest;
+    do {
+        len += fmt_string(f->evidence + len, sizeof f->evidence - len, "%s%lu", at == s->lowest ? "" : ",",
+                          (unsigned long)j->tasks[at].id);
+        at = j->tasks[at].ring - 1;
+    } while (at != s->lowest && len + 100 < sizeof f->evidence);
+    len += fmt_string(f->evidence + len, sizeof f->evidence - len, "],\"cycles\":%lu", (unsigned long)s->rings);
+    len += fmt_string(f->evidence + len, sizeof f->evidence - len, "%s%s", t->is_thread ? ",\"threads\":1" : "",
+                      s->tasks == s->rings ? ",\"self\":1" : "");
+    if (!j->proofs)
+        len += fmt_string(f->evidence + len, sizeof f->evidence - len, ",\"no_proof\":\"%s\"", j->no_proofs_why);
+    fmt_string(f->evidence + len, sizeof f->evidence - len, "}");
+}
+
 void judge_tell_cycles(struct judgement *j, const struct snapshot_job *job)
 {
+    struct child_map index = {0};
+    struct child_vec sites = {0};
+    uint8_t *told = NULL;
     for (uint32_t i = 0; i < j->ntasks; i++) {
-        const struct task_rec *t = &j->tasks[i];
-        if (t->doom != DOOM_RING) continue;
-        uint32_t n = 0, lowest = i, at = i;
-        uint64_t bytes = 0, oldest = 0;
+        if (j->tasks[i].doom != DOOM_RING) continue;
+        if (!told) told = scratch_alloc(j->ntasks);
+        if (told[i]) continue;
+        uint32_t n, at = i;
+        uint64_t bytes, oldest, place = place_of(j, i, &n, &bytes, &oldest, job);
         do {
-            const struct task_rec *r = &j->tasks[at];
-            uint64_t since = r->blocked_since_ns ? r->blocked_since_ns : r->first_seen_ns;
-            if (since && since < job->mono_ns && job->mono_ns - since > oldest) oldest = job->mono_ns - since;
-            if (at < lowest) lowest = at;
-            bytes += r->committed_bytes;
-            n++;
-            at = r->ring - 1;
-        } while (at != i);
-        if (lowest != i) continue;
-        struct finding *f = child_vec_add(&j->findings, sizeof *f);
-        *f = (struct finding){.rule = SEEP_RULE_DEADLOCK_CYCLE,
-                              .confidence = j->proofs ? SEEP_PROVEN : SEEP_LIKELY,
-                              .stack = t->stack,
-                              .create_stack = t->create_stack,
-                              .reason = t->reason,
-                              .objects = n,
-                              .bytes = bytes,
-                              .est_objects = n,
-                              .est_bytes = (double)bytes,
-                              .oldest_ns = oldest};
-        size_t len = fmt_string(f->evidence, sizeof f->evidence, "{\"cycle\":[");
-        for (at = i; len + 60 < sizeof f->evidence;) {
-            len += fmt_string(f->evidence + len, sizeof f->evidence - len, "%s%lu", at == i ? "" : ",",
-                              (unsigned long)j->tasks[at].id);
+            told[at] = 1;
             at = j->tasks[at].ring - 1;
-            if (at == i) break;
+        } while (at != i);
+        uint32_t *slot = child_map_slot(&index, place);
+        if (!*slot) {
+            *(struct site *)child_vec_add(&sites, sizeof(struct site)) = (struct site){.lowest = i};
+            *slot = (uint32_t)sites.n;
         }
-        len += fmt_string(f->evidence + len, sizeof f->evidence - len, "]%s%s", t->is_thread ? ",\"threads\":1" : "",
-                          n == 1 ? ",\"self\":1" : "");
-        fmt_string(f->evidence + len, sizeof f->evidence - len, "}");
+        struct site *s = (struct site *)sites.items + *slot - 1;
+        s->rings++;
+        s->tasks += n;
+        s->bytes += bytes;
+        if (oldest > s->oldest_ns) s->oldest_ns = oldest;
     }
+    for (size_t i = 0; i < sites.n; i++) tell(j, (const struct site *)sites.items + i);
 }

@@ -3,6 +3,8 @@
  * One coroutine, one operation: each way to wait for ever. */
 #include "tests/corpus/corpus.h"
 
+enum { MANY = 1000 };
+
 static void nil_send_op(struct k *k)
 {
     int v = 0;
@@ -60,6 +62,44 @@ static void sem_op(struct k *k)
     co_sem *s = note(calloc(1, sizeof *s), free);
     if (k->fixed) co_sem_release(s, 1);
     co_sem_acquire(s, 1);
+}
+
+/* A thousand of each: a lock that its holder wants once more, on its own stack and in the heap. */
+static void lock_on_stack(struct k *k)
+{
+    co_mutex m = {0};
+    co_mutex_lock(&m);
+    if (!k->fixed) co_mutex_lock(&m);
+    co_mutex_unlock(&m);
+}
+static void lock_in_heap(struct k *k)
+{
+    co_mutex *m = note(calloc(1, sizeof *m), free);
+    co_mutex_lock(m);
+    if (!k->fixed) co_mutex_lock(m);
+    co_mutex_unlock(m);
+}
+/* One object in the heap and one on the stack, in one select. */
+static void mixed_op(struct k *k)
+{
+    co_chan *own = chan(0);
+    struct co_case c[] = {{.ch = own, .kind = CO_RECV}, {.ch = k->a, .kind = CO_RECV}};
+    if (k->fixed) co_close(own);
+    co_select(c, 2);
+}
+
+static void run_locks_on_stack(struct k *k)
+{
+    for (int i = 0; i < MANY; i++) GO(lock_on_stack);
+}
+static void run_locks_in_heap(struct k *k)
+{
+    for (int i = 0; i < (k->fixed ? MANY / 2 : MANY); i++) GO(lock_in_heap);
+}
+static void run_mixed(struct k *k)
+{
+    k->a = chan(0);
+    for (int i = 0; i < 10; i++) GO(mixed_op);
 }
 
 static void run_nil_send(struct k *k)
@@ -145,6 +185,9 @@ static const struct corpus_case cases[] = {
     {"rwmutex-read", run_rlock, {{"rlock_op", "rwmutex read lock", LOCKED, 1}}},
     {"rwmutex-write", run_wlock, {{"wlock_op", "rwmutex write lock", LOCKED, 1}}},
     {"mutex", run_lock, {{"lock_op", "mutex lock", LOCKED, 1}}},
+    {"mutexes-on-stack", run_locks_on_stack, {{"lock_on_stack", "mutex lock", "deadlock-cycle", MANY}}},
+    {"mutexes-in-heap", run_locks_in_heap, {{"lock_in_heap", "mutex lock", "deadlock-cycle", MANY}}},
+    {"mixed", run_mixed, {{"mixed_op", "select", "stuck-select", 10}}},
     {"semaphore", run_sem, {{"sem_op", "semaphore", "stuck-wait|stuck-lock", 1}}},
 };
 CORPUS_MAIN(cases)

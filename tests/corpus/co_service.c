@@ -162,6 +162,58 @@ static void pipeline(struct k *k)
     if (k->fixed) co_close(k->c);
 }
 
+/* 11. A loop over a channel that nobody sends on any more: its only sender had nothing to say. */
+static void sends_nothing(struct k *k)
+{
+    if (k->fixed) co_close(k->a);
+}
+static void await_first(struct k *k)
+{
+    while (co_recv(k->a, NULL)) {}
+}
+static void no_sender(struct k *k)
+{
+    k->a = chan(0);
+    GO(sends_nothing);
+    GO(await_first);
+}
+
+/* 12. Each of N workers sends an error or a result; the caller leaves at the first error. */
+static void work_or_fail(struct k *k)
+{
+    put(k->a);
+}
+static void early_return(struct k *k)
+{
+    k->a = chan(k->fixed ? 3 : 0);
+    for (int i = 0; i < 3; i++) GO(work_or_fail);
+    for (int i = 0; i < 3; i++) {
+        get(k->a);
+        if (i == 0) return; /* it was an error */
+    }
+}
+
+/* 13. A loop over a select, none of whose cases ever ends it. */
+static void select_for_ever(struct k *k)
+{
+    for (;;) {
+        struct co_case c[] = {{.ch = k->a, .kind = CO_RECV},
+                              {.ch = k->b, .kind = CO_RECV},
+                              {.ch = k->fixed ? k->c : NULL, .kind = CO_RECV}};
+        if (co_select(c, 3) == 2) return;
+    }
+}
+static void no_exit(struct k *k)
+{
+    k->a = chan(0);
+    k->b = chan(0);
+    k->c = chan(0);
+    GO(select_for_ever);
+    put(k->a);
+    put(k->b);
+    if (k->fixed) co_close(k->c);
+}
+
 static const struct corpus_case cases[] = {
     {"premature-return", premature_return, {{"answer_premature", "chan send", "stuck-send", 1}}},
     {"timeout", timeout_leak, {{"answer_late", "chan send", "stuck-send", 1}}},
@@ -173,5 +225,8 @@ static const struct corpus_case cases[] = {
     {"background", background_done, {{"await_background", "select", "stuck-nil-chan|stuck-select", 1}}},
     {"missing-done", missing_done, {{"await_workers", "waitgroup wait", "stuck-wait", 1}}},
     {"pipeline", pipeline, {{"produce", "select", "stuck-select", 1}, {"transform", "select", "stuck-select", 1}}},
+    {"no-sender", no_sender, {{"await_first", "chan receive", "stuck-recv", 1}}},
+    {"early-return", early_return, {{"work_or_fail", "chan send", "stuck-send", 2}}},
+    {"no-exit", no_exit, {{"select_for_ever", "select", "stuck-select", 1}}},
 };
 CORPUS_MAIN(cases)

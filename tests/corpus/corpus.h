@@ -45,7 +45,7 @@ static bool fixed_form;
 static struct {
     void *p;
     void (*drop)(void *);
-} noted[1024];
+} noted[4096];
 static unsigned nnoted;
 
 static void *note(void *p, void (*drop)(void *))
@@ -101,12 +101,14 @@ static inline void settle(void)
 }
 #define GO(fn) co_go((co_fn *)(void (*)(void *))(fn), k) /* of a function that takes a struct k * */
 
+static unsigned nrun;
 static void start_case(void *arg)
 {
     const struct corpus_case *c = arg;
     struct k *k = note(calloc(1, sizeof *k), free);
     k->fixed = fixed_form;
     c->run(k);
+    __atomic_fetch_add(&nrun, 1, __ATOMIC_RELEASE);
 }
 
 static int list(const struct corpus_case *cases, unsigned n)
@@ -126,13 +128,16 @@ static int corpus_main(int argc, char **argv, const struct corpus_case *cases, u
     int times = twice ? atoi(argv[2]) : 1;
     const char *only = twice ? argv[3] : argv[1] ? argv[2] : NULL; /* argv ends with NULL */
     uint64_t left = 1;                                             /* coroutines at the end */
+    unsigned all = 0;
     for (unsigned i = 0; i < n * (unsigned)times; i++) {
         const struct corpus_case *c = &cases[i % n];
         if (only && *only && strcmp(only, c->name) != 0) continue;
         co_go(start_case, (void *)(uintptr_t)c);
+        all++;
         for (const struct expected *e = c->expected; e->function && !fixed_form; e++) left += (unsigned)e->count;
     }
-    for (int ms = 0; ms < 5000 && co_count() > left; ms++) co_sleep_ns(MS);
+    for (int ms = 0; ms < 5000 && (__atomic_load_n(&nrun, __ATOMIC_ACQUIRE) < all || co_count() > left); ms++)
+        co_sleep_ns(MS);
     if (!fixed_form) { /* the last ones are on their way to where they wait */
         co_sleep_ns(60 * MS);
         if (!twice) return 0;

@@ -51,9 +51,10 @@ for path in sorted(glob.glob(tmp + "/*.expected")):
             confidence.update(f["confidence"] for f in hits)
             missed += not hits
         want = int(count) * times * runs
-        total += want
-        for label in seen_by:
-            seen_by[label] += n[label]
+        if int(count) < 1000: # the cases of a thousand would outweigh all others
+            total += want
+            for label in seen_by:
+                seen_by[label] += n[label]
         bad = missed or n["second"] > want or not all(shown)
         wrong += bool(bad)
         rows.append("%-4s %-18s %-32s %6d %6d  %-26s %-8s %2d/%-2d  %6.2f %6.2f" % ("FAIL" if bad else "ok", case, function, want, n["second"],
