@@ -4,7 +4,8 @@
  * 50 growing, one in 20 filling up and the rest steady, and TASKS tasks of 200 kinds in the last snapshot. The same arguments give the same
  * rows. The schema is read from agent/contract/schema.sql, so it runs from the root of the tree.
  *
- *   generate FILE [SNAPSHOTS [STACKS [TASKS]]] */
+ *   generate FILE [SNAPSHOTS [STACKS [TASKS]]]
+ *   generate --code FILE IMAGE BUILD_ID LOW HIGH N    one snapshot: N stacks of one address each, evenly between the ELF addresses */
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -131,19 +132,59 @@ static void tasks(int64_t snapshot, int64_t n, int64_t nstacks)
     sqlite3_finalize(task);
 }
 
+static void open_new(const char *path)
+{
+    unlink(path);
+    if (sqlite3_open(path, &db) != SQLITE_OK) die(path);
+    run("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN");
+    schema();
+    run("INSERT INTO process VALUES (1, 77, 1, 1700000000000000000, 5000000000, '/opt/app/server', 'server', 'web1', "
+        "'0.1.0', 4096)");
+}
+
+static int code(char **argv)
+{
+    int64_t low = strtoll(argv[3], NULL, 0), high = strtoll(argv[4], NULL, 0), n = strtoll(argv[5], NULL, 0);
+    if (n < 1 || high - low < n) die("the addresses are not as many");
+    open_new(argv[0]);
+    sqlite3_stmt *image = prepare("INSERT INTO image VALUES (1, ?, ?)");
+    sqlite3_bind_text(image, 1, argv[1], -1, SQLITE_STATIC);
+    sqlite3_bind_text(image, 2, argv[2], -1, SQLITE_STATIC);
+    if (sqlite3_step(image) != SQLITE_DONE) die("image");
+    sqlite3_finalize(image);
+    run("INSERT INTO snapshot VALUES (1, 1, 1, 'exit', '', 1700000000000000000, 6000000000, 0, 0, 0, 1, 1, 0, 1, 1, 0, "
+        "0, "
+        "0, 0)");
+    sqlite3_stmt *frame = prepare("INSERT INTO frame VALUES (?, 1, ?)"),
+                 *stack = prepare("INSERT INTO stack VALUES (?, ?, ?)"),
+                 *heap = prepare("INSERT INTO heap VALUES (1, ?, 64, 1, 64, 0, 0, 0, 0, 0, 0)");
+    for (int64_t i = 1; i <= n; i++) {
+        uint32_t id = (uint32_t)i;
+        put(frame, 2, i, low + (high - low) / n * i);
+        sqlite3_bind_int64(stack, 1, i);
+        sqlite3_bind_int64(stack, 2, i * 7919);
+        sqlite3_bind_blob(stack, 3, &id, 4, SQLITE_STATIC);
+        if (sqlite3_step(stack) != SQLITE_DONE) die("stack");
+        sqlite3_reset(stack);
+        put(heap, 1, i);
+    }
+    sqlite3_finalize(frame);
+    sqlite3_finalize(stack);
+    sqlite3_finalize(heap);
+    run("COMMIT");
+    sqlite3_close(db);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 8 && strcmp(argv[1], "--code") == 0) return code(argv + 2);
     if (argc < 2) die("usage: generate FILE [SNAPSHOTS [STACKS [TASKS]]]");
     int64_t n = argc > 2 ? atoll(argv[2]) : 1000, nstacks = argc > 3 ? atoll(argv[3]) : 5000,
             ntasks = argc > 4 ? atoll(argv[4]) : 1000000;
     if (n < 1 || nstacks < 1 || ntasks < 0) die("counts are positive");
-    unlink(argv[1]);
-    if (sqlite3_open(argv[1], &db) != SQLITE_OK) die(argv[1]);
-    run("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN");
-    schema();
-    run("INSERT INTO process VALUES (1, 77, 1, 1700000000000000000, 5000000000, '/opt/app/server', 'server', 'web1', "
-        "'0.1.0', 4096);"
-        "INSERT INTO image VALUES (1, '/opt/app/server', 'aa00000000000000000000000000000000000001')");
+    open_new(argv[1]);
+    run("INSERT INTO image VALUES (1, '/opt/app/server', 'aa00000000000000000000000000000000000001')");
     stacks(nstacks);
     snapshots(n, nstacks);
     tasks(n, ntasks, nstacks);
