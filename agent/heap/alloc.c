@@ -183,6 +183,12 @@ static void check_free(const struct mspan *s, uintptr_t p)
         heap_bad_free((void *)p, "already free");
 }
 
+static void check_large(const struct mspan *s, uintptr_t p)
+{
+    if (UNLIKELY(p != s->base)) heap_bad_free((void *)p, "not the start of an allocated block");
+    if (UNLIKELY(s->used == 0)) heap_bad_free((void *)p, "already free");
+}
+
 static void local_free(struct mcache *mc, struct mspan *s, struct slot *p)
 {
     span_push(s, p);
@@ -247,9 +253,9 @@ __attribute__((noinline)) void free_slow(void *ptr)
     int saved = errno;
     struct mcache *mc = cache_enter();
     if (s->state == SPAN_LARGE) {
-        if (p != s->base) heap_bad_free(ptr, "not the start of an allocated block");
+        check_large(s, p);
         tell_profile(s, 0);
-        large_free(mc, s, p);
+        large_free(mc, s);
     } else {
         check_free(s, p);
         tell_profile(s, span_index(s, p));
@@ -316,7 +322,7 @@ void *heap_realloc(void *ptr, size_t size)
     if (agent_in_child) return move_block(ptr, s ? s->elem_size : child_usable_size(ptr), size);
     if (!s) heap_bad_free(ptr, "realloc of what was not allocated here, or is already free");
     if (s->state == SPAN_LARGE) {
-        if (p != s->base) heap_bad_free(ptr, "realloc of what is not the start of an allocated block");
+        check_large(s, p);
         void *q = size > SMALL_MAX_BYTES ? large_realloc(s, size) : NULL;
         return q ? q : move_block(ptr, s->elem_size, size);
     }

@@ -39,7 +39,7 @@ bool span_check(const struct mspan *s)
     INVARIANT(s, span_of(s->base) == s && span_of(s->base + (s->npages << HPAGE_SHIFT) - 1) == s);
     INVARIANT(s, s->used <= s->nelems);
     if (s->state == SPAN_LARGE) {
-        INVARIANT(s, s->nelems == 1 && s->elem_size == s->npages << HPAGE_SHIFT && s->used == 1);
+        INVARIANT(s, s->nelems == 1 && s->elem_size == s->npages << HPAGE_SHIFT && s->used <= 1);
         return true;
     }
     INVARIANT(s, s->elem_size == class_to_size[span_size_class(s)]);
@@ -94,6 +94,10 @@ static void check_cache(const struct mcache *mc)
             INVARIANT(s, s->idle == (s->used == 0));
             if (s->idle) idle += (uint32_t)s->npages;
         }
+    }
+    for (size_t n = 0; n <= SPARE_PAGES; n++) {
+        for (const struct mspan *s = mc->spare[n]; s; s = s->next, idle += (uint32_t)n)
+            INVARIANT(s, s->state == SPAN_LARGE && s->used == 0 && s->npages == n && !s->samples);
     }
     for (unsigned c = 0; c < SIZE_CLASSES; c++) {
         if (!heap_traced && mc->bin[c].fine != mc->alloc[c * 2])

@@ -5,6 +5,8 @@
  *   realloc: fits → give the tail back → or grow into free pages behind → or move page tables (2 MiB and more) → or NULL,
  *   and the caller copies
  *
+ *   free: kept by the thread (up to SPARE_PAGES, and IDLE_MAX_PAGES with its other idle spans), else pages to the heap
+ *
  * Invariants
  *   1. Only the thread that holds the object changes its span, so no lock guards npages.
  *   2. A shrink or growth changes the page map before pages are given up, and after they are taken.
@@ -40,10 +42,51 @@ static void count_large(struct mcache *mc, struct mspan *s, size_t requested)
         prof_unrecorded((void *)s->base);
 }
 
+/* ---- Spare spans: the smaller ones that the thread freed, to be had again without the heap's lock and the page map. */
+static struct mspan *take_spare(struct mcache *mc, size_t npages, unsigned span_class)
+{
+    for (size_t n = npages; n <= npages + 1 && n <= SPARE_PAGES; n++) {
+        struct mspan *s = mc->spare[n];
+        if (!s) continue;
+        mc->spare[n] = s->next;
+        mc->idle_pages -= (uint32_t)n;
+        s->next = s->prev = NULL; /* which is the record, too */
+        s->span_class = (uint16_t)span_class;
+        s->needzero = true;
+        return s;
+    }
+    return NULL;
+}
+
+static bool keep_spare(struct mcache *mc, struct mspan *s)
+{
+    if (!mc || s->npages > SPARE_PAGES || mc->idle_pages + s->npages > IDLE_MAX_PAGES) return false;
+    if (s->samples) prof_span_freed(s);
+    mc->idle_pages += (uint32_t)s->npages;
+    s->next = mc->spare[s->npages];
+    mc->spare[s->npages] = s;
+    return true;
+}
+
+size_t large_release_spare(struct mcache *mc)
+{
+    size_t pages = 0;
+    for (size_t n = 0; n <= SPARE_PAGES; n++) {
+        for (struct mspan *s; (s = mc->spare[n]) != NULL; pages += n) {
+            mc->spare[n] = s->next;
+            mc->idle_pages -= (uint32_t)n;
+            span_delete(mc, s);
+        }
+    }
+    return pages;
+}
+
 void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags)
 {
     size_t npages = pages_for(size ? size : 1);
-    struct mspan *s = span_new(mc, npages, align, flags & HEAP_NOSCAN ? 1 : 0, SPAN_LARGE);
+    unsigned span_class = flags & HEAP_NOSCAN ? 1 : 0;
+    struct mspan *s = align <= HPAGE_BYTES ? take_spare(mc, npages, span_class) : NULL;
+    if (!s) s = span_new(mc, npages, align, span_class, SPAN_LARGE);
     if (!s) return NULL;
     s->used = 1;
     void *p = (void *)s->base;
@@ -52,11 +95,10 @@ void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags)
     return p;
 }
 
-void large_free(struct mcache *mc, struct mspan *s, uintptr_t p)
+void large_free(struct mcache *mc, struct mspan *s)
 {
-    (void)p;
     s->used = 0;
-    span_delete(mc, s);
+    if (!keep_spare(mc, s)) span_delete(mc, s);
 }
 
 static void set_size(struct mspan *s, size_t npages)
@@ -137,7 +179,7 @@ void *large_realloc(struct mspan *s, size_t size)
             count_large(mc, n, size);
             const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
             if (t && t[0].bucket != 0) prof_free(s, 0);
-            large_free(mc, s, s->base);
+            large_free(mc, s);
             ok = true;
         }
     }

@@ -14,7 +14,7 @@
  *      its owner field was cleared. Hence a remote free comes either before (and the owner sees it, and keeps the span) or
  *      after (and its thread sees REMOTE_FULL, and owns the span).
  *   3. A bin's `fine` agrees with alloc[] for the classes of the C ABI.
- *   4. Empty spans kept in a cache are at most IDLE_MAX_PAGES together, beyond the current ones.
+ *   4. Empty spans kept in a cache, large ones included, are at most IDLE_MAX_PAGES together, beyond the current ones.
  * Locks: none but mheap.cache_lock for the list of caches; callees take theirs. In critical sections. */
 #include "agent/heap/types.h"
 
@@ -25,7 +25,7 @@
 #include "agent/util/critical.h"
 #include "agent/util/options.h"
 
-enum { IDLE_MAX_PAGES = 128, MAX_DROP = 8 };
+enum { MAX_DROP = 8 };
 
 struct mspan empty_span = {.fast = NO_CACHE, .owner = NO_CACHE};
 uint64_t heap_key = 0xa5c3000000000000ull;
@@ -178,8 +178,8 @@ static unsigned classes_of(const struct mcache *mc)
 
 static size_t release_idle(struct mcache *mc)
 {
-    size_t pages = 0;
     bins_flush(mc);
+    size_t pages = large_release_spare(mc);
     for (unsigned sc = 0; sc < classes_of(mc); sc++) {
         struct mspan *cur = mc->alloc[sc];
         if (cur != &empty_span) {
@@ -288,6 +288,7 @@ struct mcache *mcache_get(void)
 static void mcache_free(struct mcache *mc)
 {
     bins_flush(mc);
+    large_release_spare(mc);
     for (unsigned sc = 0; sc < classes_of(mc); sc++) {
         struct mspan *s = mc->alloc[sc];
         if (s != &empty_span) {

@@ -126,7 +126,7 @@ struct pcache {
     uint64_t free, scav;
 };
 
-enum { SPAN_STASH = 32 };
+enum { SPAN_STASH = 32, SPARE_PAGES = 16, IDLE_MAX_PAGES = 128 };
 
 /* Slots of a class that the thread freed last, of any span, to be allocated next: a stack. They count as used in their
  * spans. See bins.c. */
@@ -158,15 +158,15 @@ struct mcache {
     uint64_t bytes, mallocs; /* small ones before `sample` was set; readers tolerate a racing reset */
     uint64_t large_bytes, large_mallocs;
     uint64_t bin_bytes;  /* that its bins may hold beyond what each may at first */
-    uint32_t idle_pages; /* in idle spans of `partial` */
+    uint32_t idle_pages; /* in idle spans of `partial`, and in spare */
     uint32_t nstash;
-    struct mspan *stash; /* unused span structures */
+    struct mspan *stash;                  /* unused span structures */
+    struct mspan *spare[SPARE_PAGES + 1]; /* freed large spans of so many pages, used 0; linked by next */
     struct pcache pages;
     struct mcache *next_all;  /* list of all caches; never shrinks */
     struct mcache *next_free; /* guarded by mheap.cache_lock */
     bool sampled;             /* it had spans of sampled objects */
-    bool in_use;              /* has a thread, or is kept for one; guarded by mheap.cache_lock */
-    bool kept;                /* in free_caches with all it had; guarded by mheap.cache_lock */
+    bool in_use;              /* has a thread; guarded by mheap.cache_lock */
     struct bin bin[SIZE_CLASSES]
         __attribute__((aligned(64))); /* the first one is for spans whose slots do not go into bins */
 };
@@ -432,7 +432,8 @@ size_t mcentral_sweep(void);                                  /* frees what is e
 
 /* ---- large.c */
 void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags);
-void large_free(struct mcache *mc, struct mspan *s, uintptr_t p);
+void large_free(struct mcache *mc, struct mspan *s);
+size_t large_release_spare(struct mcache *mc);     /* pages */
 void *large_realloc(struct mspan *s, size_t size); /* in place or by moving pages; NULL: the caller copies */
 
 /* ---- scavenge.c */

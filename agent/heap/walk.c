@@ -62,6 +62,7 @@ static void set_bit(uint64_t *bits, uint32_t i)
 void heap_free_slots(struct mspan *s, uint64_t *bits)
 {
     for (uint32_t w = 0; w < (s->nelems + 63) / 64; w++) bits[w] = 0;
+    if (s->state == SPAN_LARGE && s->used == 0) set_bit(bits, 0);
     if (s->state != SPAN_SMALL) return;
     for (uint32_t i = (uint32_t)((s->bump - s->base) / s->elem_size); i < s->nelems; i++) set_bit(bits, i);
     /* A list that the program has corrupted must not lead us astray. */

@@ -212,6 +212,10 @@ static void every_second_free(void **state)
                 fail_msg("size %zu, %d frees between", size[i], between[k]);
         }
     }
+    for (twice_size = 33000; twice_size < 400000; twice_size *= 2) {
+        for (twice_between = 0; twice_between < 30; twice_between += 7)
+            assert_true(aborts_with_a_line(twice_with_others_between));
+    }
     for (twice_which = 0; twice_which < 40; twice_which += 39) assert_true(aborts_with_a_line(twice_by_two_threads));
     assert_true(aborts_with_a_line(twice_by_a_thread_that_ended));
     assert_true(aborts_with_a_line(twice_with_mallocs_between));
