@@ -60,6 +60,8 @@ build zipped -gz && is "compressed sections" "$full"
 build old -gdwarf-4 && is "DWARF 4" "$full"
 build noid -Wl,--build-id=none && is "no build id" "$full"
 build split -gsplit-dwarf && is "split DWARF" "$full"
+rm -f ./*.dwo
+is "split DWARF without its other half" "$full"
 
 # Separate debug files.
 cp plain linked
