@@ -64,7 +64,7 @@ struct p *m_release(struct m *m)
 
 void m_setup_signals(struct m *m)
 {
-    (void)m;
+    report_watch_thread(m);
     stack_t old;
     if (sigaltstack(NULL, &old) != 0 || (!(old.ss_flags & SS_DISABLE) && old.ss_size >= 16384)) return;
     stack_t ss = {.ss_sp = os_alloc(ALTSTACK, OS_OTHER), .ss_size = ALTSTACK};

@@ -17,6 +17,7 @@
 #include "coro/runtime.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -215,6 +216,12 @@ _Noreturn void report_deadlock(void)
 }
 
 static struct sigaction program_handler;
+static pthread_key_t thread_key;
+static void on_thread_end(void *m);
+static void make_thread_key(void)
+{
+    pthread_key_create(&thread_key, on_thread_end);
+}
 
 static void say_overflow(struct g *g, uintptr_t addr, const ucontext_t *uc)
 {
@@ -262,6 +269,26 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
         signal(SIGSEGV, SIG_DFL);
         if (si->si_code <= 0) raise(SIGSEGV); /* sent, not caused: it would not come again */
     }
+}
+
+/* An m never ends; what ends it is pthread_exit() in a coroutine, or a cancellation. Its frames are unwound by now. */
+static void on_thread_end(void *m)
+{
+    const struct g *g = atomic_load(&((struct m *)m)->curg);
+    say(2,
+        "seep: fatal: a coroutine ended its thread (pthread_exit, or pthread_cancel): co_exit() ends a coroutine\n\n");
+    if (g) {
+        say_title(2, g, "running", 0);
+        say_created(2, g->create_stack);
+    }
+    _exit(2);
+}
+
+void report_watch_thread(struct m *m)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_thread_key);
+    pthread_setspecific(thread_key, m);
 }
 
 bool report_has_faults(void)

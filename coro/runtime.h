@@ -173,8 +173,9 @@ uint32_t site_here(struct m *m, uintptr_t ra, uintptr_t cfa);
 /* ---- report.c */
 _Noreturn void report_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void report_deadlock(void);
-void report_install(void);    /* the overflow report */
-bool report_has_faults(void); /* SIGSEGV still comes here */
+void report_install(void);             /* the overflow report */
+bool report_has_faults(void);          /* SIGSEGV still comes here */
+void report_watch_thread(struct m *m); /* of the calling thread: its end is reported */
 
 /* ---- dump.c: all stacks on SIGQUIT. */
 void dump_install(void);

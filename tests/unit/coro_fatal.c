@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "coro/include/coro.h"
+#include "tests/unit/refuse.h"
 
 static int dig(int n)
 {
@@ -40,6 +41,11 @@ static void overflow_mprotect(void)
     setenv("CORO_GUARD", "mprotect", 1);
     overflow();
 }
+static void overflow_without_guards(void)
+{
+    REFUSE({SYS_madvise, EINVAL, 3, 102, false}, {SYS_process_madvise, EPERM, 0, 0, false});
+    overflow();
+}
 /* One frame over the end of a stack, seen at the next switch. */
 static void __attribute__((noinline)) stain(size_t n)
 {
@@ -56,6 +62,14 @@ static void stainer(void *arg)
 static void overflow_canary(void)
 {
     setenv("CORO_GUARD", "canary", 1);
+    struct co_attr attr = {.stack_limit_bytes = 64 << 10, .name = "stainer"};
+    co_go_attr(&attr, stainer, NULL);
+    co_sleep_ns(5000000000u);
+}
+static void overflow_without_any(void)
+{
+    REFUSE({SYS_madvise, EINVAL, 3, 102, false}, {SYS_process_madvise, EPERM, 0, 0, false},
+           {SYS_mprotect, ENOMEM, 3, 0, false});
     struct co_attr attr = {.stack_limit_bytes = 64 << 10, .name = "stainer"};
     co_go_attr(&attr, stainer, NULL);
     co_sleep_ns(5000000000u);
@@ -210,6 +224,35 @@ static void quit_of_the_program(void)
     raise(SIGQUIT);
 }
 
+static void leaver(void *arg)
+{
+    co_yield_now();
+    pthread_exit(arg);
+}
+static void pthread_exit_in_coroutine(void)
+{
+    co_go_attr(&(struct co_attr){.name = "leaver"}, leaver, NULL);
+    co_sleep_ns(5000000000u);
+}
+static void pthread_exit_in_main(void)
+{
+    co_yield_now();
+    pthread_exit(NULL);
+}
+static void *waits_a_moment(void *arg)
+{
+    usleep(1000);
+    return arg;
+}
+static void pthread_exit_elsewhere(void)
+{
+    pthread_t t;
+    co_yield_now();
+    pthread_create(&t, NULL, waits_a_moment, NULL);
+    pthread_join(t, NULL);
+    _exit(47);
+}
+
 static void locked_deadlock(void)
 {
     co_lock_thread();
@@ -224,6 +267,11 @@ static const struct row {
     {overflow, SIGSEGV, 0, {"stack overflow", "\"digger\"", "64 KiB"}},
     {overflow, SIGSEGV, 0, {"dig+", "created by", "overflow+"}},
     {overflow_mprotect, SIGSEGV, 0, {"stack overflow", "\"digger\"", NULL}},
+    {overflow_without_guards, SIGSEGV, 0, {"using mprotect", "stack overflow", "\"digger\""}},
+    {overflow_without_any, 0, 2, {"no more guard pages", "stack overflow in coroutine", "64 KiB"}},
+    {pthread_exit_in_coroutine, 0, 2, {"ended its thread", "\"leaver\" [running]", "pthread_exit_in_coroutine+"}},
+    {pthread_exit_in_main, 0, 2, {"ended its thread", "\"main\" [running]", NULL}},
+    {pthread_exit_elsewhere, 0, 47, {NULL, NULL, NULL}},
     {overflow_canary, 0, 2, {"stack overflow in coroutine", "64 KiB", NULL}},
     {overflow_with_handler, 0, 33, {"stack overflow", NULL, NULL}},
     {plain_fault, SIGSEGV, 0, {NULL, NULL, NULL}},
