@@ -61,11 +61,23 @@ int cmd_baseline(int argc, char **argv)
         baseline_apply(&b, f, nf);
         baseline_update(r, &b, f, nf, prune);
         if (!view_failed(r, &code)) {
-            if (baseline_write(path, &b, &e))
+            if (baseline_write(path, &b, &e)) {
                 code = fail_err(&e);
-            else
-                printf("%s: %zu known findings, %zu before\nnext: seep gate --baseline %s -- COMMAND\n", path, b.n,
-                       before, path);
+            } else {
+                struct emit out;
+                emit_init(&out, stdout, v.json);
+                emit_object(&out, NULL);
+                emit_str(&out, "command", "baseline");
+                emit_str(&out, "file", v.file);
+                emit_str(&out, "output", path);
+                emit_int(&out, "known", (int64_t)b.n);
+                emit_int(&out, "known_before", (int64_t)before);
+                emit_end(&out);
+                emit_line(&out, STYLE_PLAIN, "%s: %s, %zu before", path, unit_plural((int64_t)b.n, "known finding"),
+                          before);
+                emit_line(&out, STYLE_PLAIN, "next: seep gate --baseline %s -- COMMAND", path);
+                code = emit_finish(&out);
+            }
         }
         free(f);
         recording_close(r);

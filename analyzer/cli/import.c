@@ -9,7 +9,7 @@
 
 struct import {
     const char *out;
-    bool force;
+    bool force, json;
     char **files;
     size_t n;
 };
@@ -17,6 +17,7 @@ struct import {
 static const struct argp_option options[] = {
     {"output", 'o', "FILE", 0, "the recording to make", 1},
     {"force", 'f', NULL, 0, "replace FILE", 1},
+    {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
     {0},
 };
 
@@ -26,6 +27,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'o': x->out = arg; return 0;
     case 'f': x->force = true; return 0;
+    case KEY_JSON: x->json = true; return 0;
     case ARGP_KEY_ARGS:
         x->files = state->argv + state->next;
         x->n = (size_t)(state->argc - state->next);
@@ -68,6 +70,14 @@ int cmd_import(int argc, char **argv)
     for (size_t i = 0; i < n; i++) profile_free(&list[i]);
     free(list);
     if (e.code) return fail_err(&e);
-    if (isatty(2)) say("wrote %s; next: seep tasks %s", x.out, x.out);
-    return 0;
+    if (!x.json && isatty(2)) say("wrote %s; next: seep tasks %s", x.out, x.out);
+    if (!x.json) return 0;
+    struct emit out;
+    emit_init(&out, stdout, true);
+    emit_object(&out, NULL);
+    emit_str(&out, "command", "import");
+    emit_str(&out, "file", x.out);
+    emit_int(&out, "profiles", (int64_t)x.n);
+    emit_end(&out);
+    return emit_finish(&out);
 }

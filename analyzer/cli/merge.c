@@ -10,11 +10,12 @@
 struct merge {
     char **files;
     int n;
-    bool force;
+    bool force, json;
 };
 
 static const struct argp_option options[] = {
     {"force", 'f', NULL, 0, "replace OUT when it exists", 1},
+    {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
     {0},
 };
 
@@ -24,6 +25,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     (void)arg;
     switch (key) {
     case 'f': m->force = true; return 0;
+    case KEY_JSON: m->json = true; return 0;
     case ARGP_KEY_ARGS:
         m->files = state->argv + state->next;
         m->n = state->argc - state->next;
@@ -70,7 +72,13 @@ int cmd_merge(int argc, char **argv)
     struct recording *r = recording_open(m.files[0], &e);
     if (!r) return fail_err(&e);
     struct emit out;
-    emit_init(&out, stdout, false);
+    emit_init(&out, stdout, m.json);
+    emit_object(&out, NULL);
+    emit_str(&out, "command", "merge");
+    emit_str(&out, "file", m.files[0]);
+    emit_int(&out, "process_count", (int64_t)r->nprocesses);
+    emit_int(&out, "snapshot_count", (int64_t)r->nsnapshots);
+    emit_end(&out);
     emit_line(&out, STYLE_PLAIN, "%s: %s, %s", m.files[0], unit_plural((int64_t)r->nprocesses, "process"),
               unit_plural((int64_t)r->nsnapshots, "snapshot"));
     emit_line(&out, STYLE_PLAIN, "next: seep leaks %s", m.files[0]);

@@ -75,6 +75,9 @@ int cmd_report(int argc, char **argv)
     if (code) return code;
     struct err e = {0};
     struct html_input in = {.file = x.view.file, .pid = x.view.select.pid, .limit = x.view.limit};
+    if (x.view.json && strcmp(x.out, "-") == 0)
+        return fail(EXIT_USAGE,
+                    "seep report: --json and the page cannot both go to standard output; name a file by -o");
     if (strcmp(x.out, "-") != 0 && store_check_new(x.out, x.force, &e)) return fail_err(&e);
     in.r = view_open(&x.view, &in.snaps, &in.nsnaps, &code);
     if (!in.r) return code;
@@ -84,7 +87,18 @@ int cmd_report(int argc, char **argv)
         code = fail_err(&e);
     else if (!view_failed(in.r, &code))
         code = file_save(x.out, x.force, &page, "a page is long; name a file by -o");
-    if (code == 0 && strcmp(x.out, "-") != 0 && isatty(2)) say("wrote %s; next: open it in a browser", x.out);
+    if (code == 0 && x.view.json) {
+        struct emit out;
+        emit_init(&out, stdout, true);
+        emit_object(&out, NULL);
+        emit_str(&out, "command", "report");
+        emit_str(&out, "file", x.view.file);
+        emit_str(&out, "output", x.out);
+        emit_int(&out, "output_bytes", (int64_t)page.len);
+        emit_end(&out);
+        code = emit_finish(&out);
+    } else if (code == 0 && strcmp(x.out, "-") != 0 && isatty(2))
+        say("wrote %s; next: open it in a browser", x.out);
     buf_free(&page);
     recording_close(in.r);
     return code;

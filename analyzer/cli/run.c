@@ -10,11 +10,12 @@
 
 struct run {
     struct launch launch;
-    bool quiet;
+    bool quiet, json;
 };
 
 static const struct argp_option options[] = {
     {"quiet", 'q', NULL, 0, "no summary at the end", 12},
+    {"json", KEY_JSON, NULL, 0, "the summary as JSON, on standard error", 12},
     {0},
 };
 static const struct argp_child children[] = {{&launch_argp, 0, NULL, 0}, {0}};
@@ -26,6 +27,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &x->launch; return 0;
     case 'q': x->quiet = true; return 0;
+    case KEY_JSON: x->json = true; return 0;
     case ARGP_KEY_ARGS:
         x->launch.command = state->argv + state->next;
         state->next = state->argc;
@@ -36,7 +38,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 /* Verdict, the first findings, the next command: on standard error, so that the command's output stays its own. */
-static void summary(const struct launch *l, const struct outcome *o)
+static void summary(const struct launch *l, const struct outcome *o, bool json)
 {
     struct err e = {0};
     struct selector all = {0};
@@ -60,17 +62,23 @@ static void summary(const struct launch *l, const struct outcome *o)
     struct emit out;
     report_count(f, nf, 0, &counts);
     bool leak = report_is_leak(&counts);
-    emit_init(&out, stderr, false);
+    emit_init(&out, stderr, json);
     emit_blank(&out);
     const char *verdict = report_verdict(r, &counts, snaps, n);
     bool seen = strcmp(verdict, "NO DATA") != 0;
+    emit_object(&out, NULL);
+    emit_str(&out, "command", "run");
+    emit_str(&out, "file", l->out);
+    emit_str(&out, "verdict", verdict);
+    emit_int(&out, "command_exit", o->code);
     emit_head(&out, leak || !seen ? STYLE_BAD : STYLE_GOOD, verdict, "  %s",
               seen ? report_counts_text(r, &counts) : "not one allocation was seen");
     report_snapshots(&out, r, snaps, n);
     if (o->signal)
         emit_line(&out, STYLE_PLAIN, "  the command was killed by signal %d (SIG%s)", o->signal,
                   sigabbrev_np(o->signal));
-    for (size_t i = 0; i < nf && i < 3; i++) {
+    if (json) report_findings(&out, r, f, nf, 0, true);
+    for (size_t i = 0; i < nf && i < 3 && !json; i++) {
         struct site site = f[i].stack ? stack_site(r, f[i].stack) : (struct site){0};
         emit_line(&out, STYLE_PLAIN, "  [%s] %-7s %s  %s", f[i].id, confidence_name(f[i].confidence), f[i].rule,
                   report_amount(r, &f[i]));
@@ -80,6 +88,8 @@ static void summary(const struct launch *l, const struct outcome *o)
     }
     if (nf > 3) emit_line(&out, STYLE_DIM, "  … and %zu more", nf - 3);
     emit_line(&out, STYLE_PLAIN, nf ? "next: seep leaks %s" : "next: seep top %s", l->out);
+    if (json) report_symbols(&out, r);
+    emit_end(&out);
     emit_finish(&out);
     free(f);
     recording_close(r);
@@ -102,7 +112,7 @@ int cmd_run(int argc, char **argv)
     int code = args_parse(&argp, argc, argv, ARGP_IN_ORDER, &x);
     if (code == 0) code = launch_run(&x.launch, &o);
     if (code == 0) {
-        if (!x.quiet) summary(&x.launch, &o);
+        if (!x.quiet) summary(&x.launch, &o, x.json);
         code = o.code;
     }
     free(x.launch.out);

@@ -21,11 +21,13 @@ enum { REPLY_SECONDS = 120 };
 struct ask {
     int pid;
     const char *label, *out;
+    bool json;
 };
 
 static const struct argp_option options[] = {
     {"label", 'l', "TEXT", 0, "name the snapshot", 1},
     {"output", 'o', "FILE", 0, "record to FILE, where the process does not record yet", 1},
+    {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
     {0},
 };
 
@@ -37,6 +39,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (strlen(arg) > 255 || strpbrk(arg, "\n")) args_fail(state, "--label takes one line of at most 255 bytes");
         a->label = arg;
         return 0;
+    case KEY_JSON: a->json = true; return 0;
     case 'o':
         if (strpbrk(arg, "\n")) args_fail(state, "-o takes a name without line ends");
         a->out = arg;
@@ -174,7 +177,13 @@ int cmd_snapshot(int argc, char **argv)
     char *seq = reply + 2 + strspn(reply + 2, " "), *path = seq + strcspn(seq, " ");
     if (*path) *path++ = 0;
     struct emit e;
-    emit_init(&e, stdout, false);
+    emit_init(&e, stdout, a.json);
+    emit_object(&e, NULL);
+    emit_str(&e, "command", "snapshot");
+    emit_str(&e, "file", *path ? path : NULL);
+    emit_int(&e, "pid", a.pid);
+    emit_int(&e, "seq", strtoll(seq, NULL, 10));
+    emit_end(&e);
     emit_line(&e, STYLE_PLAIN, "snapshot %s of process %d is in %s", seq, a.pid, *path ? path : "its recording");
     emit_line(&e, STYLE_PLAIN, "next: seep leaks %s", *path ? path : "FILE");
     return emit_finish(&e);

@@ -14,6 +14,7 @@
 
 struct suppress {
     const char *id, *file, *why, *until, *out;
+    bool json;
 };
 
 enum { KEY_WHY = 0x200, KEY_UNTIL };
@@ -21,6 +22,7 @@ static const struct argp_option options[] = {
     {"why", KEY_WHY, "TEXT", 0, "the reason; there must be one", 1},
     {"until", KEY_UNTIL, "DATE", 0, "the last day it holds, as 2027-01-31; default: for ever", 1},
     {"output", 'o', "FILE", 0, "file to add it to; default seep.supp", 1},
+    {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
     {0},
 };
 
@@ -34,6 +36,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         s->until = arg;
         return 0;
     case 'o': s->out = arg; return 0;
+    case KEY_JSON: s->json = true; return 0;
     case ARGP_KEY_ARG:
         if (s->id && s->file) args_fail(state, "\"%s\" is one operand too many", arg);
         if (!s->id && !baseline_is_id(arg)) args_fail(state, "\"%s\" is not an id of 8 hex digits", arg);
@@ -110,7 +113,14 @@ int cmd_suppress(int argc, char **argv)
         code = fail_err(&e);
     } else {
         struct emit out;
-        emit_init(&out, stdout, false);
+        emit_init(&out, stdout, s.json);
+        emit_object(&out, NULL);
+        emit_str(&out, "command", "suppress");
+        emit_str(&out, "file", s.file);
+        emit_str(&out, "output", s.out);
+        emit_str(&out, "id", s.id);
+        emit_str(&out, "until", s.until);
+        emit_end(&out);
         emit_line(&out, STYLE_PLAIN, "%s: %s is suppressed%s%s", s.out, s.id, s.until ? " until " : "",
                   s.until ? s.until : "");
         emit_line(&out, STYLE_PLAIN, "next: seep gate --suppress %s -- COMMAND", s.out);

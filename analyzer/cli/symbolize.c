@@ -63,7 +63,14 @@ int cmd_symbolize(int argc, char **argv)
         code = fail_err(&e);
     } else {
         struct emit out;
-        emit_init(&out, stdout, false);
+        emit_init(&out, stdout, s.view.json);
+        emit_object(&out, NULL);
+        emit_str(&out, "command", "symbolize");
+        emit_str(&out, "file", s.view.file);
+        emit_str(&out, "output", side);
+        emit_int(&out, "addresses", (int64_t)frames);
+        emit_int(&out, "named", (int64_t)named);
+        emit_end(&out);
         emit_line(&out, STYLE_PLAIN, "%s: %s of %s have names", side, unit_count((int64_t)named),
                   unit_plural((int64_t)frames, "code address"));
         emit_line(&out, STYLE_PLAIN, "next: seep leaks %s, wherever both files are", s.view.file);

@@ -22,6 +22,7 @@ static const struct argp_option options[] = {
     {"count", KEY_COUNT, "N", 0, "end after N snapshots; default 0: never", 1},
     {"output", 'o', "FILE", 0, "record to FILE, where the process does not record yet", 1},
     {"limit", 'n', "N", 0, "at most N sites each time; default 5", 2},
+    {"json", KEY_JSON, NULL, 0, "print JSON for programs, an object for each snapshot", 2},
     {0},
 };
 
@@ -32,6 +33,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_PRIVATE: w->seconds = args_number(state, "--every", arg, 1, 86400); return 0;
     case KEY_COUNT: w->count = args_number(state, "--count", arg, 0, INT32_MAX); return 0;
     case 'o': w->out = arg; return 0;
+    case KEY_JSON: w->view.json = true; return 0;
     case 'n': w->view.limit = args_number(state, "--limit", arg, 0, INT32_MAX); return 0;
     case ARGP_KEY_ARG:
         if (w->pid) args_fail(state, "\"%s\" is one operand too many", arg);
@@ -55,6 +57,7 @@ static void show(struct emit *e, struct recording *r, const struct watch *w)
         b = s;
     }
     if (!b) return;
+    if (e->json) report_snapshots(e, r, &b, 1);
     emit_line(e, STYLE_BOLD, "%s  snapshot %lld  live %s%s%s  unreachable %s%s%s", unit_time(b->unix_ns),
               (long long)b->seq, unit_bytes(b->live_bytes), a ? " " : "",
               a ? unit_delta_bytes(b->live_bytes - a->live_bytes) : "", unit_bytes(b->unreachable_bytes), a ? " " : "",
@@ -65,13 +68,21 @@ static void show(struct emit *e, struct recording *r, const struct watch *w)
     heap_load(r, &a, 1, &ha);
     heap_load(r, &b, 1, &hb);
     size_t n = diff_heaps(r, &ha, r, &hb, false, &rows);
+    emit_array(e, "grown");
     for (size_t i = 0, shown = 0; i < n && (!w->view.limit || (int64_t)shown < w->view.limit); i++) {
         int64_t grown = rows[i].b[FIG_INUSE].bytes - rows[i].a[FIG_INUSE].bytes;
         if (grown <= 0) break;
         shown++;
+        emit_object(e, NULL);
+        emit_int(e, "inuse_bytes_delta", grown);
+        emit_object(e, "site");
+        report_site_json(e, &rows[i].site);
+        emit_end(e);
+        emit_end(e);
         emit_line(e, STYLE_PLAIN, "  %12s  %-30s %s", unit_delta_bytes(grown), site_function(&r->arena, &rows[i].site),
                   site_place(&r->arena, &rows[i].site));
     }
+    emit_end(e);
     free(rows);
     heap_free(&ha);
     heap_free(&hb);
@@ -101,8 +112,12 @@ int cmd_watch(int argc, char **argv)
         struct recording *r = recording_open(path, &err);
         if (!r) return fail_err(&err);
         struct emit e;
-        emit_init(&e, stdout, false);
+        emit_init(&e, stdout, w.view.json);
+        emit_object(&e, NULL);
+        emit_str(&e, "command", "watch");
+        emit_str(&e, "file", path);
         show(&e, r, &w);
+        emit_end(&e);
         if (w.count && i + 1 == w.count) emit_line(&e, STYLE_PLAIN, "next: seep trend %s", path);
         if (!view_failed(r, &code)) code = emit_finish(&e);
         recording_close(r);

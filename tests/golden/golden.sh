@@ -77,6 +77,13 @@ check rss_full 0 rss --full --process 1234 server.seep
 check rss_json 0 rss --json series.seep
 [ "$(sqlite3 :memory: "SELECT sum(json_extract(k.value, '\$.rss_bytes')) = json_extract(p.value, '\$.rss_bytes')
     FROM json_each(readfile('rss_json.out'), '\$.processes') p, json_each(p.value, '\$.kinds') k")" = 1 ] || { echo "rss does not add up"; bad=1; }
+check merge_json 0 merge --json merged.seep server.seep series.seep
+check symbolize_json 0 symbolize --json merged.seep
+check baseline_json 0 baseline --json update fresh.json server.seep
+check suppress_json 0 suppress --json 22fa5216 --why "until the peer is fixed" -o fresh.supp server.seep
+"$seep" report --json --process 1240 server.seep >report_json.out || { echo "report --json"; bad=1; }
+sed -i 's/"output_bytes": .*/"output_bytes": 1/' report_json.out # it grows with the page's code
+same report_json
 check help 0 help
 [ "$(md5sum <server.seep)" = "$sum" ] || { echo "the recording was changed"; bad=1; }
 for f in *_json.out; do
