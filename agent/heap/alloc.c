@@ -306,10 +306,10 @@ size_t heap_usable_size(const void *ptr)
 /* Copies to a new block; the old one stays when there is no memory. */
 static void *move_block(void *old, size_t old_size, size_t size)
 {
-    void *p = heap_alloc(size, 0, 0);
+    void *p = fast_malloc(size);
     if (!p) return NULL;
     memcpy(p, old, old_size < size ? old_size : size);
-    heap_free(old);
+    fast_free(old);
     return p;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Random operations against a simple model: every block keeps its own pattern until it is freed, no two overlap
- * (else a pattern breaks), and the invariants hold at the end. Threads free each other's blocks. */
+ * (else a pattern breaks), and the invariants hold at the end. 1 to 64 threads free each other's blocks, at every SEEP_CHECK. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -11,8 +11,11 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/heap/types.h"
 
@@ -23,7 +26,7 @@ struct block {
     uint64_t pattern;
 };
 static struct block *slots[SLOTS];
-static int ops = OPS;
+static int all_ops = OPS, ops;
 
 static uint64_t next(uint64_t *s)
 {
@@ -132,6 +135,7 @@ static void drain(void)
 static void one_thread(void **state)
 {
     (void)state;
+    ops = all_ops;
     work((void *)11);
     assert_true(heap_check());
     drain();
@@ -142,8 +146,8 @@ static void threads_free_each_others(void **state)
 {
     (void)state;
     pthread_t t[THREADS];
-    for (uintptr_t n = 2; n <= THREADS; n = n == 4 ? 64 : n * 2) { /* 2, 4, 64 */
-        ops = OPS / (int)n;
+    for (uintptr_t n = 2; n <= THREADS; n *= 2) {
+        ops = all_ops / (int)n;
         for (uintptr_t i = 0; i < n; i++) assert_int_equal(pthread_create(&t[i], NULL, work, (void *)(i + 1)), 0);
         for (uintptr_t i = 0; i < n; i++) pthread_join(t[i], NULL);
         assert_true(heap_check());
@@ -154,8 +158,32 @@ static void threads_free_each_others(void **state)
     assert_true(heap_check());
 }
 
-int main(void)
+/* Again where the heap checks itself: spans as caches take them and pages as spans do. With few blocks, for that is slow. */
+static void with_checks(void **state)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(one_thread), cmocka_unit_test(threads_free_each_others)};
+    (void)state;
+    static const char *const level[] = {"1", "2", "3"};
+    if (getenv("SEEP_CHECK")) return;
+    for (int i = 0; i < 3; i++) {
+        fflush(NULL);
+        pid_t pid = fork();
+        if (pid == 0) {
+            if (!freopen("/dev/null", "w", stdout)) _exit(126); /* what fails is said on stderr */
+            setenv("SEEP_CHECK", level[i], 1);
+            execl("/proc/self/exe", "heap_random", i == 0 ? "1" : "10", NULL);
+            _exit(127);
+        }
+        int status = -1;
+        waitpid(pid, &status, 0);
+        assert_int_equal(status, 0);
+    }
+}
+
+/* The argument divides the work. */
+int main(int argc, char **argv)
+{
+    if (argc > 1) all_ops /= atoi(argv[1]);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(one_thread), cmocka_unit_test(threads_free_each_others),
+                                       cmocka_unit_test(with_checks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
