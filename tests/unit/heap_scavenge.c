@@ -181,9 +181,10 @@ static void on_alarm(int sig)
     in_handler = pieces_in_handler();
 }
 
+/* And again: on a busy machine the first one may come before the wait has begun. */
 static void alarm_in(long ms)
 {
-    struct itimerval it = {.it_value = {ms / 1000, ms % 1000 * 1000}};
+    struct itimerval it = {.it_value = {ms / 1000, ms % 1000 * 1000}, .it_interval = {ms / 1000, ms % 1000 * 1000}};
     setitimer(ITIMER_REAL, &it, NULL);
 }
 
@@ -219,6 +220,8 @@ static void one_wait(void)
     sigemptyset(&none);
     alarm_in(250);
     MUST(heap_waits_work && ppoll(NULL, 0, NULL, &none) == -1 && errno == EINTR);
+
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
 
     /* What becomes ready in some piece is seen at once. */
     MUST(pthread_create(&t, NULL, writes, &pipe_fd[1]) == 0);
