@@ -98,7 +98,7 @@ static void vsay(const char *fmt, va_list ap)
 {
     struct buf raw = {0}, line = {0};
     buf_vprintf(&raw, fmt, ap);
-    buf_puts(&line, "seep: ");
+    if (strncmp(raw.data, "seep ", 5) != 0) buf_puts(&line, "seep: "); /* a command says its own name */
     buf_escape(&line, raw.data, raw.len);
     buf_puts(&line, "\n");
     fflush(stdout);

@@ -19,7 +19,7 @@ struct err {
     char text[1024];
 };
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* One line on standard error, "seep: …", control characters escaped. */
+/* One line on standard error, "seep: …" or, of a command, "seep NAME: …", control characters escaped. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* say(), and the code back: return fail(EXIT_USAGE, …). */
 int fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
