@@ -40,10 +40,7 @@ static void free_bits(struct marker *m, uint32_t span)
     static uint64_t bits[8192 / 8 * 4 / 64 + 2]; /* more slots than any span has, see add_span() */
     const struct span_rec *s = &m->spans[span];
     unsigned n = (s->nelems + 63) / 64;
-    if (s->nelems == 1 && s->elem == 0)
-        bits[0] = 0;
-    else
-        heap_free_slots(m->mspans[span], bits);
+    heap_free_slots(m->mspans[span], bits);
     if (s->nelems % 64) bits[n - 1] |= ~0ull << (s->nelems % 64); /* what is no slot is free */
     for (unsigned i = 0; i < n; i++) {
         struct mark_word *w = &m->words[s->words + i];

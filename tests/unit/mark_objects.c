@@ -129,6 +129,36 @@ static void finds_nothing_through_freed_memory(void **state)
     free(p.b);
 }
 
+/* Wherever the heap keeps what was freed: no slot of it counts as allocated. */
+static int check_free_slot(void *arg)
+{
+    mark_collect(&m);
+    struct object_ref o;
+    if (!mark_resolve(&m, (uintptr_t)arg, &o)) return 0; /* its pages went back */
+    EXPECT(mark_word_of(&m, o)->free >> (o.index & 63) & 1);
+    return 0;
+}
+
+static int check_used_slot(void *arg)
+{
+    mark_collect(&m);
+    struct object_ref o = ref_of(arg);
+    EXPECT(o.span != UINT32_MAX && !(mark_word_of(&m, o)->free >> (o.index & 63) & 1));
+    return 0;
+}
+
+static void knows_free_from_used_at_every_size(void **state)
+{
+    (void)state;
+    for (size_t size = 8; size < (2u << 20); size += size / 3 + 1) {
+        char *volatile p = malloc(size);
+        assert_int_equal(in_child(check_used_slot, p), 0);
+        uintptr_t at = (uintptr_t)p;
+        free(p);
+        assert_int_equal(in_child(check_free_slot, (void *)at), 0);
+    }
+}
+
 static int check_self(void *arg)
 {
     struct pair *p = arg;
@@ -253,6 +283,7 @@ static void finds_the_same_with_every_filter_and_little_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(knows_free_from_used_at_every_size), /* first: caches are empty and keep what is freed */
         cmocka_unit_test(follows_a_long_chain),
         cmocka_unit_test(scans_a_large_object_in_pieces),
         cmocka_unit_test(does_not_look_into_noscan),
