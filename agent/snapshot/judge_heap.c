@@ -7,8 +7,8 @@
  * Exact counts come from the mark bits of all objects; counts by stack from the sampled objects, whose samples say which
  * bucket (stack, slot size) they belong to. Estimates scale each bucket by 1/(1 - exp(-size/rate)), then sum.
  *
- * Of the unreachable objects, one that another unreachable one points to is indirect: it leaked because its owner did. In
- * a cycle that nothing points to, the first in address order is the head. */
+ * Of the unreachable objects, one that another unreachable one points to is indirect: it leaked because its owner did. Of a
+ * ring of blocks that only blocks of the ring point to, the first in address order is the head. */
 #include "agent/snapshot/child.h"
 
 #include <math.h>
@@ -56,103 +56,194 @@ static void count_exact(void)
     }
 }
 
-/* ---- direct and indirect: `extra` is set for the indirect, `start` for what a head's flood has covered */
-
-struct flood {
-    struct object_ref *stack;
-    size_t n, room;
-};
+/* ---- direct and indirect: `extra` is set for the indirect */
 
 static bool bit_of(uint64_t word, uint32_t index)
 {
     return (word >> (index & 63)) & 1;
 }
 
-/* fn for each unreachable object that o points to. */
-static void each_child(struct object_ref o, void (*fn)(void *, struct object_ref), void *arg)
+/* Pointers to blocks, whose mark words are being fetched. */
+enum { AHEAD = 32 };
+static struct {
+    struct mark_word *w;
+    uint64_t bit;
+    uintptr_t start; /* where p is the start of a slot: p */
+} ahead[AHEAD];
+static unsigned ahead_at;
+
+/* By the marker's rules: a pointer to where no allocated block begins keeps the one that ends there. */
+static void ends_before(uintptr_t p)
+{
+    struct object_ref o;
+    if (!mark_resolve(H.m, p - 1, &o) || object_base(H.m, o) + span_elem(&H.m->spans[o.span]) != p) return;
+    struct mark_word *w = mark_word_of(H.m, o);
+    w->extra |= 1ull << (o.index & 63) & ~w->mark;
+}
+
+static void leave_ahead(unsigned at)
+{
+    struct mark_word *w = ahead[at].w;
+    if (!w) return;
+    w->extra |= ahead[at].bit & ~w->mark;
+    if (__builtin_expect((w->free & ahead[at].bit) != 0, 0) && ahead[at].start) ends_before(ahead[at].start);
+}
+
+static void join_ahead(struct mark_word *w, uint32_t index, uintptr_t start)
+{
+    __builtin_prefetch(w, 1);
+    leave_ahead(ahead_at);
+    ahead[ahead_at].w = w;
+    ahead[ahead_at].bit = 1ull << (index & 63);
+    ahead[ahead_at].start = start;
+    ahead_at = (ahead_at + 1) % AHEAD;
+}
+
+static void note_pointer(uintptr_t p)
+{
+    uintptr_t off = p - H.m->heap_lo;
+    uint64_t e = mark_page_entry(H.m, off);
+    uint32_t kind = (uint32_t)(e >> 48);
+    if (kind <= SPAN_KIND_LARGE) {
+        struct object_ref o;
+        if (mark_resolve(H.m, p, &o))
+            join_ahead(mark_word_of(H.m, o), o.index, 0);
+        else
+            ends_before(p);
+        return;
+    }
+    const struct span_kind *k = &H.m->kinds[kind];
+    uint32_t in = (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + (((uint32_t)(e >> 32) & 0xffff) << PAGE_SHIFT_SEEP);
+    uint32_t i = (uint32_t)((uint64_t)in * k->magic >> 32);
+    if (i < k->nelems)
+        join_ahead(&H.m->words[(uint32_t)e + (i >> 6)], i, i * k->elem == in ? p : 0);
+    else
+        ends_before(p);
+}
+
+static void note_children(struct object_ref o)
 {
     const struct span_rec *s = &H.m->spans[o.span];
     if (s->noscan) return;
-    const uintptr_t *w = (const uintptr_t *)object_base(H.m, o), *end = w + span_elem(s) / 8;
+    uintptr_t base = object_base(H.m, o), size = span_elem(s);
+    const uintptr_t *w = (const uintptr_t *)base, *end = w + size / 8;
     for (; w < end; w++) {
-        struct object_ref to;
-        if (*w - H.m->heap_lo >= H.m->heap_len || !mark_resolve(H.m, *w, &to)) continue;
-        if (mark_is_marked(H.m, to) || (to.span == o.span && to.index == o.index)) continue;
-        fn(arg, to);
+        uintptr_t p = *w & H.m->keep;
+        if (p - H.m->heap_lo <= H.m->heap_len && p - base >= size) note_pointer(p);
     }
 }
 
-static void set_indirect(void *arg, struct object_ref o)
+/* Bits of the words that belong to slots, as they are now: unreachable ones. */
+static uint64_t *save_unmarked(void)
 {
-    (void)arg;
-    mark_word_of(H.m, o)->extra |= 1ull << (o.index & 63);
-}
-
-static void cover(void *arg, struct object_ref o)
-{
-    struct flood *f = arg;
-    struct mark_word *w = mark_word_of(H.m, o);
-    w->extra |= 1ull << (o.index & 63); /* also takes back a head of ours that lies behind this one */
-    if (bit_of(w->start, o.index)) return;
-    w->start |= 1ull << (o.index & 63);
-    if (f->n == f->room) {
-        size_t room = f->room ? f->room * 2 : 4096;
-        struct object_ref *p = scratch_alloc(room * sizeof *p);
-        if (f->n) memcpy(p, f->stack, f->n * sizeof *p);
-        f->stack = p;
-        f->room = room;
+    uint64_t *saved = scratch_alloc(H.m->nwords * sizeof *saved);
+    for (uint32_t id = 0; id < H.m->nspans; id++) {
+        const struct span_rec *s = &H.m->spans[id];
+        for (uint32_t i = 0; i * 64 < s->nelems; i++) saved[s->words + i] = unreachable_bits(s, i);
     }
-    f->stack[f->n++] = o;
+    return saved;
 }
 
-static void flood_from(struct flood *f, struct object_ref head)
+static void unmark(const uint64_t *saved)
 {
-    cover(f, head);
-    while (f->n) each_child(f->stack[--f->n], cover, f);
-    mark_word_of(H.m, head)->extra &= ~(1ull << (head.index & 63));
+    for (size_t i = 0; i < H.m->nwords; i++) {
+        H.m->words[i].mark &= ~saved[i];
+        H.m->words[i].start &= ~saved[i];
+    }
 }
 
-static void each_unreachable(void (*fn)(void *, struct object_ref), void *arg)
+/* Marks all that o reaches; o is not marked yet. */
+static void flood(struct object_ref o)
+{
+    mark_value(H.m, object_base(H.m, o));
+}
+
+static void each_unreachable(void (*fn)(struct object_ref))
 {
     for (uint32_t id = 0; id < H.m->nspans; id++) {
         const struct span_rec *s = &H.m->spans[id];
         for (uint32_t i = 0; i * 64 < s->nelems; i++)
             for (uint64_t bits = unreachable_bits(s, i); bits; bits &= bits - 1)
-                fn(arg, (struct object_ref){id, i * 64 + (uint32_t)__builtin_ctzll(bits)});
+                fn((struct object_ref){id, i * 64 + (uint32_t)__builtin_ctzll(bits)});
     }
 }
 
-static void note_children(void *arg, struct object_ref o)
+static void flood_head(struct object_ref o)
 {
-    each_child(o, set_indirect, arg);
+    if (!bit_of(mark_word_of(H.m, o)->extra, o.index)) flood(o);
 }
 
-static void flood_heads(void *arg, struct object_ref o)
+/* Perhaps the head of a ring, unless one further on reaches it. */
+static void flood_ring(struct object_ref o)
 {
-    if (!bit_of(mark_word_of(H.m, o)->extra, o.index)) flood_from(arg, o);
+    struct mark_word *w = mark_word_of(H.m, o);
+    if (bit_of(w->mark, o.index)) return; /* by now */
+    flood(o);
+    mark_drain(H.m);
+    w->extra &= ~(1ull << (o.index & 63));
 }
 
-static void flood_cycles(void *arg, struct object_ref o)
+/* Backwards from the last head found: what reaches an earlier one is known by then, so the rest is reached by its own ring alone. */
+static void take_back_heads(const uint64_t *ring)
 {
-    if (!bit_of(mark_word_of(H.m, o)->start, o.index)) flood_from(arg, o);
+    for (uint32_t id = H.m->nspans; id-- > 0;) {
+        const struct span_rec *s = &H.m->spans[id];
+        for (uint32_t i = (s->nelems + 63) / 64; i-- > 0;) {
+            struct mark_word *w = &H.m->words[s->words + i];
+            for (uint64_t bits = ring[s->words + i] & ~w->extra; bits;) {
+                uint64_t bit = 1ull << (63 - __builtin_clzll(bits));
+                bits &= ~bit;
+                if (w->mark & bit) {
+                    w->extra |= bit;
+                    continue;
+                }
+                flood((struct object_ref){id, i * 64 + (uint32_t)__builtin_ctzll(bit)});
+                mark_drain(H.m);
+            }
+        }
+    }
 }
 
-static void count_direct(void *arg, struct object_ref o)
+static bool any_set(const uint64_t *bits)
 {
-    (void)arg;
-    if (bit_of(mark_word_of(H.m, o)->extra, o.index)) return;
-    H.j->direct_objects++;
-    H.j->direct_bytes += span_elem(&H.m->spans[o.span]);
+    for (size_t i = 0; i < H.m->nwords; i++)
+        if (bits[i]) return true;
+    return false;
 }
 
+static void count_direct(void)
+{
+    for (uint32_t id = 0; id < H.m->nspans; id++) {
+        const struct span_rec *s = &H.m->spans[id];
+        for (uint32_t i = 0; i * 64 < s->nelems; i++) {
+            uint64_t bits = unreachable_bits(s, i) & ~H.m->words[s->words + i].extra;
+            H.j->direct_objects += (uint64_t)__builtin_popcountll(bits);
+            H.j->direct_bytes += (uint64_t)__builtin_popcountll(bits) * span_elem(s);
+        }
+    }
+}
+
+/* The marker floods from the heads; what it has marked is unmarked again in the end. */
 static void tell_heads(void)
 {
-    struct flood f = {0};
+    struct cover *cover = H.m->cover;
     if (H.j->unreachable_objects == 0) return;
-    each_unreachable(note_children, NULL);
-    each_unreachable(flood_heads, &f);
-    each_unreachable(flood_cycles, &f);
-    each_unreachable(count_direct, NULL);
+    memset(ahead, 0, sizeof ahead);
+    each_unreachable(note_children);
+    for (unsigned i = 0; i < AHEAD; i++) leave_ahead(i);
+    uint64_t *lost = save_unmarked();
+    H.m->cover = NULL;
+    each_unreachable(flood_head);
+    mark_drain(H.m);
+    uint64_t *ring = save_unmarked();
+    if (any_set(ring)) {
+        each_unreachable(flood_ring);
+        unmark(ring);
+        take_back_heads(ring);
+    }
+    unmark(lost);
+    H.m->cover = cover;
+    count_direct();
 }
 
 /* ---- samples */
