@@ -111,6 +111,7 @@ static void fork_child(void)
     g_fork_child(g);
     ctx_fork_child();
     stack_fork_child();
+    dump_fork_child(m);
     pack_fork_child();
     pack_scan_fork_child();
     poll_fork_child();

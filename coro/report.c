@@ -12,9 +12,10 @@
  * stdio buffers are not written, as after abort(). An overflow dies by SIGSEGV after its report, or goes to the handler
  * that the program had installed before.
  *
- * Reports of other coroutines read stacks that may be in motion: a coroutine that ran meanwhile is listed without frames. The
+ * Reports of other coroutines read stacks that may be in motion: a coroutine that ran meanwhile is listed without frames, or with those that its
+ * thread told (dump.c). The
  * overflow report runs in a signal handler on the alternate stack: no lock of libc but the loader's, taken by dladdr(). */
-#include "coro/runtime.h"
+#include "coro/dump.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -30,7 +31,7 @@
 #include "coro/include/coro.h"
 #include "coro/report.h"
 
-enum { DEPTH = 48, MAX_GROUPS = 128 };
+enum { DEPTH = DUMP_DEPTH, MAX_GROUPS = 128 };
 
 static void say(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(int fd, const char *fmt, ...)
@@ -108,6 +109,8 @@ struct group {
     uintptr_t pcs[DEPTH];
 };
 struct groups {
+    const struct dump_running *running;
+    unsigned nrunning;
     unsigned n;
     uint64_t beyond; /* coroutines that found no room */
     const struct g *self;
@@ -125,6 +128,11 @@ static int collect(void *arg, struct g *g)
     if (s == G_WAITING || s == G_RUNNABLE) {
         one.depth = g_pcs(g, one.pcs, DEPTH);
         if (g->schedules != schedules || g_status(g) != s) one.depth = 0, one.state = "running";
+    }
+    for (unsigned i = 0; i < all->nrunning && one.depth == 0; i++) {
+        if (atomic_load(&all->running[i].g) != g) continue;
+        one.depth = all->running[i].depth;
+        memcpy(one.pcs, all->running[i].pcs, sizeof one.pcs);
     }
     one.since_ns = s == G_WAITING || s == G_SYSCALL ? g->blocked_ns : 0;
     uint64_t h = one.create_stack * 0x9e3779b97f4a7c15ull ^ (uintptr_t)one.state;
@@ -149,6 +157,7 @@ static void say_others(int fd, const struct g *self)
     struct groups *all = os_alloc(sizeof *all, OS_OTHER);
     if (!all) return;
     all->self = self;
+    all->running = dump_running(&all->nrunning);
     g_each(collect, all);
     for (unsigned i = 0; i < all->n; i++) {
         const struct group *o = &all->group[i];
@@ -159,7 +168,13 @@ static void say_others(int fd, const struct g *self)
         say_created(fd, o->create_stack);
     }
     if (all->beyond) say(fd, "\n… and %llu more, of other kinds\n", (unsigned long long)all->beyond);
+    dump_running_free((struct dump_running *)(uintptr_t)all->running, all->nrunning);
     os_free(all, sizeof *all);
+}
+
+void report_all(int fd)
+{
+    say_others(fd, NULL);
 }
 
 static void say_self(int fd, const struct g *g)
@@ -289,6 +304,7 @@ void report_watch_thread(struct m *m)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_thread_key);
     pthread_setspecific(thread_key, m);
+    m->tid = os_gettid();
 }
 
 bool report_has_faults(void)

@@ -180,6 +180,7 @@ void report_watch_thread(struct m *m); /* of the calling thread: its end is repo
 /* ---- dump.c: all stacks on SIGQUIT. */
 void dump_install(void);
 void dump_if_asked(void); /* by sysmon */
+void dump_fork_child(struct m *m);
 
 /* ---- provider.c */
 void provider_init(void);

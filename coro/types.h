@@ -171,6 +171,7 @@ struct m {
     struct g *_Atomic prev; /* left by the switch under way */
     uint32_t park;          /* futex: 1 when woken */
     bool spinning;
+    int tid;
     uint32_t rng;
     struct m *idle_link, *all_link;
     struct site *sites; /* cache of creation stacks */

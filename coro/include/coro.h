@@ -388,8 +388,8 @@ int co_getaddrinfo(const char *node, const char *service, const struct addrinfo 
 long co_pack(uint64_t parked_ns);
 
 /* SIGQUIT (Ctrl-\), unless the program handles it, does this on standard error before the process dies of it.
- * Writes every coroutine's state and stack to fd, identical stacks grouped. Coroutines that run meanwhile are listed without
- * their stack. */
+ * Writes every coroutine's state and stack to fd, identical stacks grouped. Those that run meanwhile are asked by the same signal;
+ * where the program handles it, they are listed without their stack. */
 void co_dump(int fd);
 
 #ifdef __cplusplus

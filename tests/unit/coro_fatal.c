@@ -212,6 +212,31 @@ static void quit_with_waiters(void)
     raise(SIGQUIT);
     co_sleep_ns(5000000000u);
 }
+static volatile int spin = 1;
+static void spinner(void *arg)
+{
+    (void)arg;
+    while (spin) {}
+}
+static void sleeps_in_a_call(void *arg)
+{
+    usleep(5000000);
+    (void)arg;
+}
+static void caller(void *arg)
+{
+    co_blocking(sleeps_in_a_call, arg);
+}
+static void quit_while_some_run(void)
+{
+    setenv("CORO_MAXPROCS", "3", 1);
+    co_go(spinner, NULL);
+    co_go(spinner, NULL);
+    co_go(caller, NULL);
+    co_sleep_ns(20000000);
+    raise(SIGQUIT);
+    co_sleep_ns(5000000000u);
+}
 static void quit_before_any(void)
 {
     co_count();
@@ -287,6 +312,7 @@ static const struct row {
     {park_in_blocking, 0, 2, {"inside co_blocking", NULL, NULL}},
     {park_in_thread, 0, 2, {"runs no coroutines", NULL, NULL}},
     {quit_with_waiters, SIGQUIT, 0, {"SIGQUIT", "5 coroutines like this", "waits_for_ever+"}},
+    {quit_while_some_run, SIGQUIT, 0, {"[running]:\n    spinner+", "[system call]", "sleeps_in_a_call+"}},
     {quit_before_any, SIGQUIT, 0, {"SIGQUIT", "\"main\" [running]", "quit_before_any+"}},
     {quit_of_the_program, 0, 33, {NULL, NULL, NULL}},
     {fork_in_coroutine, 0, 46, {NULL, NULL, NULL}},
