@@ -17,7 +17,7 @@ void heap_enter_child(void)
 {
     for (unsigned i = 0; i < SPAN_CLASSES; i++) child_cache.alloc[i] = &empty_span;
     for (unsigned i = 0; i < SIZE_CLASSES; i++) bin_init(&child_cache.bin[i]);
-    agent_tls.mcache = &child_cache;
+    mcache_bind(&child_cache);
     agent_in_child = true;
 }
 

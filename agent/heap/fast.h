@@ -52,18 +52,18 @@ static ALWAYS_INLINE void span_push(struct mspan *s, struct slot *p)
     s->free = p;
 }
 
-/* From a bin that is not empty. The program will write the block, and those that are next: fetching the one after the next
- * now hides most of that. Below the lowest place there are BIN_BELOW more, whatever they hold. */
-static ALWAYS_INLINE struct slot *bin_pop(struct bin *b)
+/* From a bin that is not empty; the slot's address stays on top. The program will write the block, and those that are next:
+ * fetching the one after the next now hides most of that. Below the lowest place there are BIN_BELOW more, whatever they
+ * hold. */
+static ALWAYS_INLINE struct bin_slot *bin_pop(struct bin *b)
 {
     struct bin_slot *top = b->top - 1;
-    uintptr_t p = top->p;
     uint8_t *mark = top->mark;
     __builtin_prefetch((const void *)top[-BIN_BELOW].p, 1);
     b->top = top;
-    ORDER();
     *mark = MARK_USED;
-    return (struct slot *)p;
+    ORDER();
+    return top;
 }
 
 /* false: it is full. */
@@ -87,13 +87,16 @@ static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size,
     struct slot *p;
     __asm__("" : "+r"(b)); /* one address for all of the bin's fields */
     if (LIKELY(b->top != b->base)) {
-        p = bin_pop(b);
-    } else {
-        bool fresh;
-        if (UNLIKELY(b->missed >= b->grow_at)) return slow(size, 0);
-        p = span_pop(b->fine, b->size, &fresh);
-        if (UNLIKELY(p == NULL)) return slow(size, 0);
+        const struct bin_slot *top = bin_pop(b);
+        mc->sample -= (int64_t)b->cost;
+        if (UNLIKELY(mc->sample < 0)) return malloc_sampled(mc, (void *)top->p, b->cost, size);
+        ORDER(); /* so that the address is loaded where it is returned */
+        return (void *)top->p;
     }
+    bool fresh;
+    if (UNLIKELY(b->missed >= b->grow_at)) return slow(size, 0);
+    p = span_pop(b->fine, b->size, &fresh);
+    if (UNLIKELY(p == NULL)) return slow(size, 0);
     mc->sample -= (int64_t)b->cost;
     return UNLIKELY(mc->sample < 0) ? malloc_sampled(mc, p, b->cost, size) : p;
 }
@@ -101,7 +104,7 @@ static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size,
 static ALWAYS_INLINE void *fast_malloc(size_t size)
 {
     struct mcache *mc = agent_tls.mcache;
-    if (UNLIKELY(size > FINE_MAX_BYTES || mc == NULL)) return malloc_medium(size);
+    if (UNLIKELY(size >= agent_tls.fine_end)) return malloc_medium(size); /* or there is no cache */
     return bin_take(mc, abi_to_bin8[(size + 7) >> 3], size, malloc_slow);
 }
 
@@ -127,9 +130,9 @@ static ALWAYS_INLINE void fast_free(void *ptr)
     uintptr_t p = (uintptr_t)ptr, page = (p - heap_first) >> HPAGE_SHIFT;
     struct mcache *mc = agent_tls.mcache;
     struct mspan *s;
-    if (UNLIKELY(page >= REGION_PAGES))
+    if (UNLIKELY(page >= agent_tls.near_pages)) /* outside of the first region, or there is no cache */
         free_far(ptr);
-    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || mc == NULL || !free_plain(mc, s, p)))
+    else if (UNLIKELY((s = heap_first_spans[page]) == NULL || !free_plain(mc, s, p)))
         free_slow(ptr);
 }
 

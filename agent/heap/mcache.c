@@ -276,13 +276,25 @@ static struct mcache *mcache_new(void)
     return mc;
 }
 
+/* A stop may come between any two of these: the cache is there while the bounds are not 0. */
+void mcache_bind(struct mcache *mc)
+{
+    if (mc) agent_tls.mcache = mc;
+    __asm__ volatile("" ::: "memory");
+    agent_tls.fine_end = mc ? FINE_MAX_BYTES + 1 : 0;
+    agent_tls.near_pages = mc ? REGION_PAGES : 0;
+    __asm__ volatile("" ::: "memory");
+    if (!mc) agent_tls.mcache = NULL;
+}
+
 struct mcache *mcache_get(void)
 {
     if (agent_tls.mcache) return agent_tls.mcache;
     struct mcache *mc = mcache_new();
     if (!mc) return NULL;
     mcache_arm(mc, prof_first_gap());
-    return agent_tls.mcache = mc;
+    mcache_bind(mc);
+    return mc;
 }
 
 static void mcache_free(struct mcache *mc)
@@ -328,7 +340,7 @@ void heap_thread_exit(void)
     agent_tls.heap_exited = 1;
     if (!mc || agent_in_child) return;
     agent_enter();
-    agent_tls.mcache = NULL;
+    mcache_bind(NULL);
     mcache_free(mc);
     agent_leave();
 }
@@ -360,12 +372,14 @@ uint64_t mcache_shared_waits(void)
 
 struct mcache *mcache_borrow(void)
 {
-    return agent_tls.mcache = mcache_shared();
+    struct mcache *mc = mcache_shared();
+    mcache_bind(mc);
+    return mc;
 }
 
 void mcache_return(void)
 {
-    agent_tls.mcache = NULL;
+    mcache_bind(NULL);
     mcache_shared_end();
 }
 

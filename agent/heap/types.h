@@ -401,7 +401,8 @@ void usage_add(uint64_t *counter, int64_t pages);
 void span_set_owner(struct mspan *s, struct mcache *mc); /* NULL: nobody */
 
 /* ---- mcache.c */
-struct mcache *mcache_get(void); /* of the calling thread, made when needed; NULL: no memory */
+void mcache_bind(struct mcache *mc); /* to the calling thread; NULL: none */
+struct mcache *mcache_get(void);     /* of the calling thread, made when needed; NULL: no memory */
 struct mspan *mcache_refill(struct mcache *mc, unsigned span_class); /* a span with a free slot; NULL: no memory */
 void mcache_make_current(struct mcache *mc, struct mspan *s);
 bool span_collect(struct mspan *s); /* by the owner: remote frees become local ones */

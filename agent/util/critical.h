@@ -19,6 +19,7 @@
 #define SEEP_UTIL_CRITICAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct mcache;
@@ -26,6 +27,8 @@ struct thread;
 
 struct agent_tls {
     struct mcache *mcache; /* heap: NULL until the first allocation and after the thread's exit */
+    /* Bounds that the fast paths of malloc (bytes) and free (pages) compare with; 0 without a cache: mcache_bind(). */
+    size_t fine_end, near_pages;
     uint32_t critical;     /* depth of critical sections */
     uint32_t stop_pending; /* set by the stop signal's handler while critical > 0 */
     uint32_t in_profile;   /* recursion guard of the profiler */
