@@ -8,13 +8,17 @@
 #include "analyzer/model/trend.h"
 #include "analyzer/report/report.h"
 
+enum { KEY_EXIT_CODE = KEY_PRIVATE, KEY_PATH };
+
 struct leaks {
     struct view view;
+    const char *path; /* id of the one finding that is asked for, or its beginning */
     bool exit_code;
 };
 
 static const struct argp_option options[] = {
-    {"exit-code", KEY_PRIVATE, NULL, 0, "exit 1 when something is proven to leak, 3 when nothing was seen", 2},
+    {"path", KEY_PATH, "ID", 0, "show only the finding with this id, and all of the path that holds it", 2},
+    {"exit-code", KEY_EXIT_CODE, NULL, 0, "exit 1 when something is proven to leak, 3 when nothing was seen", 2},
     {0},
 };
 static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_argp, 0, NULL, 0}, {0}};
@@ -22,12 +26,20 @@ static const struct argp_child children[] = {{&view_argp, 0, NULL, 0}, {&filter_
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct leaks *l = state->input;
-    (void)arg;
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = state->child_inputs[1] = &l->view; return 0;
-    case KEY_PRIVATE: l->exit_code = true; return 0;
+    case KEY_EXIT_CODE: l->exit_code = true; return 0;
+    case KEY_PATH: l->path = arg; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
+}
+
+static size_t only_with_id(struct finding *f, size_t n, const char *id)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(f[i].id, id, strlen(id)) == 0) f[kept++] = f[i];
+    return kept;
 }
 
 int cmd_leaks(int argc, char **argv)
@@ -52,9 +64,13 @@ int cmd_leaks(int argc, char **argv)
     size_t nf = findings_load(r, snaps, n, &f);
     findings_add_trends(r, snaps, n, &f, &nf);
     nf = findings_filter(r, l.view.filter, f, nf);
+    if (l.path && (nf = only_with_id(f, nf, l.path)) == 0)
+        code = fail(EXIT_USAGE, "leaks: %s has no finding %s; `seep leaks` shows them with their ids", l.view.file,
+                    l.path);
+    if (l.path) l.view.full = true;
     struct finding_counts counts;
     report_count(f, nf, 1u << SEEP_PROVEN, &counts);
-    if (!view_failed(r, &code)) {
+    if (!code && !view_failed(r, &code)) {
         bool any = report_is_leak(&counts), proven = counts.by_confidence[SEEP_PROVEN] > 0;
         struct emit e;
         emit_init(&e, stdout, l.view.json);
@@ -69,6 +85,7 @@ int cmd_leaks(int argc, char **argv)
                   seen ? report_counts_text(r, &counts) : "not one allocation was seen");
         report_snapshots(&e, r, snaps, n);
         report_findings(&e, r, f, nf, l.view.limit, l.view.full);
+        for (size_t i = 0; l.path && !l.view.json && i < nf; i++) report_held_by(&e, r, &f[i]);
         report_symbols(&e, r);
         emit_end(&e);
         emit_blank(&e);

@@ -298,10 +298,9 @@ static void tell(struct run *u, const struct group *g, struct finding **f, size_
     x.evidence = arena_printf(
         &u->r->arena,
         "{\"snapshots\":%d,\"seconds\":%.6g,\"because\":\"%s\",\"counts\":[%lld,%lld,%lld],\"unchanged\":%lld,"
-        "\"blocked_at_least_s\":%.6g,\"created_before\":%lld,\"created_now\":%lld,\"cpu_s\":%.6g,\"woken\":%lld}",
+        "\"blocked_at_least_s\":%.6g,\"cpu_s\":%.6g,\"woken\":%lld}",
         SNAPS, (double)span_ns(u, 0) / 1e9, why, (long long)g->had[0], (long long)g->had[1], (long long)g->had[2],
-        (long long)g->stayed[0], (double)g->least_ns / 1e9, (long long)g->had[0], (long long)g->had[2],
-        (double)g->cpu_ns / 1e9, (long long)g->woken);
+        (long long)g->stayed[0], (double)g->least_ns / 1e9, (double)g->cpu_ns / 1e9, (long long)g->woken);
     if (g->kind == WAITS) map_put(&u->stuck, (uint64_t)g->create, u);
     struct site site = stack_site(u->r, x.create_stack ? x.create_stack : x.stack);
     if (g->kind == FAMILY)

@@ -130,21 +130,34 @@ static void growth_lines(struct emit *e, const struct finding *f, const json_t *
                   unit_bytes(evidence_int(j, "limit_bytes")), unit_seconds(limit));
 }
 
+/* What three snapshots say of tasks (model/stuck.c). */
+static void because_lines(struct emit *e, struct recording *r, const json_t *j)
+{
+    const json_t *n = json_object_get(j, "counts");
+    double seconds = json_number_value(json_object_get(j, "seconds")),
+           cpu = json_number_value(json_object_get(j, "cpu_s"));
+    const char *why = json_string_value(json_object_get(j, "because"));
+    if (!why || json_array_size(n) != 3) return;
+    emit_line(e, STYLE_PLAIN, "    why      %s; %s, %s, %s in snapshots over %s%s", why,
+              unit_count(json_integer_value(json_array_get(n, 0))),
+              unit_count(json_integer_value(json_array_get(n, 1))),
+              unit_count(json_integer_value(json_array_get(n, 2))), unit_seconds(seconds),
+              cpu > 0.001 ? arena_printf(&r->arena, ", %s of CPU time", unit_seconds(cpu)) : "");
+}
+
 /* The evidence that people ask for first; all of it is in the JSON. */
 static void evidence_lines(struct emit *e, struct recording *r, const struct finding *f, bool full)
 {
     if (e->json) return;
     json_t *j = json_loads(f->evidence, 0, NULL);
     const char *no_proof = json_string_value(json_object_get(j, "no_proof"));
-    int64_t kept = evidence_int(j, "kept_bytes"), more = evidence_int(j, "created_now");
+    int64_t kept = evidence_int(j, "kept_bytes");
     if (json_object_get(j, "hole_bytes"))
         emit_line(e, STYLE_PLAIN, "    parts    idle %s, lazily freed %s, holes between blocks %s; of %s resident",
                   unit_bytes(evidence_int(j, "idle_bytes")), unit_bytes(evidence_int(j, "lazy_free_bytes")),
                   unit_bytes(evidence_int(j, "hole_bytes")), unit_bytes(evidence_int(j, "rss_bytes")));
     if (json_object_get(j, "slope_per_s")) growth_lines(e, f, j);
-    if (more)
-        emit_line(e, STYLE_PLAIN, "    grows    %s of its creation site, %s two snapshots ago",
-                  unit_plural(more, "task"), unit_count(evidence_int(j, "created_before")));
+    if (json_object_get(j, "because")) because_lines(e, r, j);
     if (json_object_get(j, "retained_bytes"))
         emit_line(e, STYLE_PLAIN, "    uses     %s of the %s are covered by what refers to them",
                   unit_bytes(evidence_int(j, "used_bytes")), unit_bytes(evidence_int(j, "retained_bytes")));

@@ -106,3 +106,22 @@ void report_path_text(struct emit *e, struct recording *r, const struct finding 
                   named ? " " : "", named ? site_place(&r->arena, &s->site) : "");
     }
 }
+
+/* Where no path was recorded: what is known of who holds it. */
+static const char *held_by(const struct finding *f)
+{
+    if (strcmp(f->rule, "unreachable-memory") == 0)
+        return f->direct ? "nothing: no root and no live block holds a pointer to it"
+                         : "other lost blocks, and nothing else";
+    if (strcmp(f->rule, "unreachable-interior") == 0) return "pointers into its middle";
+    if (strcmp(f->rule, "leaked-ticker") == 0 || strcmp(f->rule, "leaked-timer") == 0)
+        return "the runtime's heap of timers, and nothing else";
+    if (f->confidence == SEEP_PROVEN && f->tasks) return "its own stack, and those of tasks that are stuck with it";
+    return "(no path was recorded: that is done for retained blocks and for pointers to dead frames)";
+}
+
+void report_held_by(struct emit *e, struct recording *r, const struct finding *f)
+{
+    struct path_step *steps;
+    if (report_path(r, f, &steps) == 0) emit_line(e, STYLE_PLAIN, "    %-8s %s", "held by", held_by(f));
+}

@@ -13,4 +13,11 @@ path = e["path"]
 assert path[0]["at"] == "global" and path[0]["module"].endswith("/subslice"), path
 assert [s["at"] for s in path[1:]] == ["block"] * (len(path) - 1) and path[-1]["bytes"] >= 65536, path
 PY
+id=$(/usr/bin/python3 -c 'import json, sys; print([f["id"] for f in json.load(open(sys.argv[1]))["findings"] if f["rule"] == "subslice-retention"][0])' "$TMPDIR/json")
+"$SEEP" leaks --path "$id" "$TMPDIR/subslice-leak.seep" >"$TMPDIR/path" || fail "--path $id"
+grep -q 'held by  global cache' "$TMPDIR/path" && grep -q 'keeps    block of 64.0 KiB, from read_message()' "$TMPDIR/path" ||
+    { fail "the path is not shown"; cat "$TMPDIR/path"; }
+[ "$(grep -c '^\[' "$TMPDIR/path")" = 1 ] || fail "--path shows more than one finding"
+"$SEEP" leaks --path 00000000 "$TMPDIR/subslice-leak.seep" 2>/dev/null
+[ $? = 2 ] || fail "--path with an unknown id"
 exit $failed
