@@ -49,7 +49,7 @@ static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
 {
     bool fresh = false;
     struct bin *b = fine_class(sc) ? &mc->bin[sc >> 1] : &mc->bin[0];
-    struct slot *p = b->top != b->base ? (struct slot *)bin_pop(b)->p : NULL;
+    struct slot *p = b->top != b->base ? bin_pop(b) : NULL;
     size_t size = class_to_size[size_class_of(sc)];
     if (!p) {
         if (b->missed >= b->grow_at) bin_grow(mc, b);

@@ -52,18 +52,19 @@ static ALWAYS_INLINE void span_push(struct mspan *s, struct slot *p)
     s->free = p;
 }
 
-/* From a bin that is not empty; the slot's address stays on top. The program will write the block, and those that are next:
- * fetching the one after the next now hides most of that. Below the lowest place there are BIN_BELOW more, whatever they
- * hold. */
-static ALWAYS_INLINE struct bin_slot *bin_pop(struct bin *b)
+/* From a bin that is not empty. The program will write the block, and those that are next: fetching the one after the next
+ * now hides most of that. Below the lowest place there are BIN_BELOW more, whatever they hold. The address is in a register
+ * before the slot leaves the bin. */
+static ALWAYS_INLINE struct slot *bin_pop(struct bin *b)
 {
     struct bin_slot *top = b->top - 1;
+    uintptr_t p = top->p;
     uint8_t *mark = top->mark;
+    __asm__ volatile("" : "+r"(p)::"memory");
     __builtin_prefetch((const void *)top[-BIN_BELOW].p, 1);
     b->top = top;
     *mark = MARK_USED;
-    ORDER();
-    return top;
+    return (struct slot *)p;
 }
 
 /* false: it is full. */
@@ -87,16 +88,13 @@ static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size,
     struct slot *p;
     __asm__("" : "+r"(b)); /* one address for all of the bin's fields */
     if (LIKELY(b->top != b->base)) {
-        const struct bin_slot *top = bin_pop(b);
-        mc->sample -= (int64_t)b->cost;
-        if (UNLIKELY(mc->sample < 0)) return malloc_sampled(mc, (void *)top->p, b->cost, size);
-        ORDER(); /* so that the address is loaded where it is returned */
-        return (void *)top->p;
+        p = bin_pop(b);
+    } else {
+        bool fresh;
+        if (UNLIKELY(b->missed >= b->grow_at)) return slow(size, 0);
+        p = span_pop(b->fine, b->size, &fresh);
+        if (UNLIKELY(p == NULL)) return slow(size, 0);
     }
-    bool fresh;
-    if (UNLIKELY(b->missed >= b->grow_at)) return slow(size, 0);
-    p = span_pop(b->fine, b->size, &fresh);
-    if (UNLIKELY(p == NULL)) return slow(size, 0);
     mc->sample -= (int64_t)b->cost;
     return UNLIKELY(mc->sample < 0) ? malloc_sampled(mc, p, b->cost, size) : p;
 }
