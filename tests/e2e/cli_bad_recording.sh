@@ -1,5 +1,6 @@
 #!/bin/sh
 # Recordings that are none, or damaged: one line that says why, exit 3, and the file stays as it was.
+# timeout: 180
 set -eu
 command -v sqlite3 >/dev/null || exit 77
 seep=$(realpath "$BUILD/seep")
