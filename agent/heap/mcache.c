@@ -176,7 +176,7 @@ static unsigned classes_of(const struct mcache *mc)
     return mc->sampled ? SPAN_CLASSES : PLAIN_CLASSES;
 }
 
-static size_t release_idle(struct mcache *mc)
+static size_t release_idle(struct mcache *mc, bool tails)
 {
     bins_flush(mc);
     size_t pages = large_release_spare(mc);
@@ -188,12 +188,17 @@ static size_t release_idle(struct mcache *mc)
                 forget_current(mc, sc);
                 cur->current = false;
                 list_push_back(&mc->partial[sc], cur);
+            } else if (tails) {
+                span_tail(cur);
             }
         }
         for (struct mspan *s = mc->partial[sc].head, *next; s; s = next) {
             next = s->next;
             span_collect(s);
-            if (s->used != 0) continue;
+            if (s->used != 0) {
+                if (tails) span_tail(s);
+                continue;
+            }
             list_remove(&mc->partial[sc], s);
             unidle(mc, s);
             pages += s->npages;
@@ -203,12 +208,12 @@ static size_t release_idle(struct mcache *mc)
     return pages;
 }
 
-size_t mcache_release_idle(struct mcache *mc)
+size_t mcache_release_idle(struct mcache *mc, bool tails)
 {
-    size_t pages = release_idle(mc);
+    size_t pages = release_idle(mc, tails);
     lock_acquire(&shared_lock);
     if (shared && shared != mc) {
-        pages += release_idle(shared);
+        pages += release_idle(shared, tails);
         stash_flush(shared);
     }
     lock_release(&shared_lock);

@@ -165,6 +165,7 @@ struct mcache {
     struct pcache pages;
     struct mcache *next_all;  /* list of all caches; never shrinks */
     struct mcache *next_free; /* guarded by mheap.cache_lock */
+    uint32_t rests;           /* scavenge.c: of the program, that it has seen */
     bool sampled;             /* it had spans of sampled objects */
     bool in_use;              /* has a thread; guarded by mheap.cache_lock */
     struct bin bin[SIZE_CLASSES]
@@ -409,7 +410,7 @@ bool span_collect(struct mspan *s); /* by the owner: remote frees become local o
 void span_now_empty(struct mcache *mc, struct mspan *s);
 void span_adopt(struct mcache *mc, struct mspan *s);
 void mcache_arm(struct mcache *mc, int64_t bytes);
-size_t mcache_release_idle(struct mcache *mc); /* and of the shared one; pages */
+size_t mcache_release_idle(struct mcache *mc, bool tails); /* and of the shared one; pages. tails: see tails.c */
 struct mcache *mcache_shared(void); /* for sampled objects: locked until mcache_shared_end(); NULL: no memory */
 void mcache_shared_end(void);
 uint64_t mcache_shared_waits(void); /* for its lock, since the start */
@@ -424,6 +425,9 @@ void bin_grow(struct mcache *mc, struct bin *b);          /* an empty one, if it
 uint64_t bin_count(const struct bin *b);                  /* by any thread, as the next one */
 uint64_t bins_count(const struct mcache *mc, uint64_t *bytes);
 void bins_free_slots(struct mspan *s, uint64_t *bits); /* sets the bits of those of s */
+
+/* ---- tails.c */
+size_t span_tail(struct mspan *s); /* by the owner; bytes given back */
 
 /* ---- mcentral.c */
 struct mspan *mcentral_pop(struct mcache *mc, unsigned span_class);
