@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Each system call of the agent that may fail for want of memory, descriptors or processes fails once, and from each on all fail: the program
 # goes on, gets NULL with ENOMEM or notices nothing, and no byte of its blocks changes. In a build with FAULT=1.
-# FULL=1: every call; else the first 40, and each seventh after them.
+# FULL=1: every call; else the first 30, and each ninth pair after them.
 set -u
 . tests/stress/agent.inc
 FAULT=${FAULT_BUILD:-$BUILD-fault}
@@ -23,7 +23,7 @@ one() {
 }
 
 wanted() {
-    [ "${FULL:-0}" = 1 ] || [ "$1" -le 40 ] || [ $(($1 / 2 % 7)) = 0 ]
+    [ "${FULL:-0}" = 1 ] || [ "$1" -le 30 ] || [ $(($1 / 2 % 9)) = 0 ]
 }
 
 # Every second call from $1 on, until none is hit any more; from every fifth on all of them.
@@ -32,7 +32,7 @@ half() {
     while :; do
         if wanted "$n"; then
             one "$n"
-            [ "$n" -le 40 ] || [ -e "$TMP/hit.$n" ] || return
+            [ "$n" -le 30 ] || [ -e "$TMP/hit.$n" ] || return
             [ $((n % 10)) -ge 2 ] || one "$n+"
         fi
         n=$((n + 2))
@@ -44,7 +44,7 @@ wait $!
 ls "$TMP"/failed.* >/dev/null 2>&1 && { cat "$TMP"/failed.* | head -40; fail "not all of them"; }
 # That it is the agent's calls that failed: many did, the first ones too.
 hits=$(ls "$TMP" | grep -c '^hit\.')
-[ -e "$TMP/hit.1" ] && [ -e "$TMP/hit.40" ] && [ "$hits" -ge 50 ] || fail "only $hits calls were made to fail"
+[ -e "$TMP/hit.1" ] && [ -e "$TMP/hit.30" ] && [ "$hits" -ge 40 ] || fail "only $hits calls were made to fail"
 
 
 # MADV_FREE that the kernel refuses with EINVAL: MADV_DONTNEED from then on. Kibibytes lazily free, and resident.
