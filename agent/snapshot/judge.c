@@ -311,13 +311,14 @@ static void no_hit(void *arg, struct object_ref o)
     (void)o;
 }
 
+/* All that are live by now share one drain. Each task is on the list once. */
 static void run_worklist(const struct snapshot_job *job)
 {
-    while (J.nwork) {
-        uint32_t i = J.work[--J.nwork];
-        scan_task(&tasks()[i], job);
+    for (size_t done = 0, to; done < J.nwork; done = to) {
+        to = J.nwork;
+        for (size_t i = done; i < to; i++) scan_task(&tasks()[J.work[i]], job);
         mark_drain(J.m);
-        wake_waiters(key_of((struct object_ref){ON_STACK, i}));
+        for (size_t i = done; i < to; i++) wake_waiters(key_of((struct object_ref){ON_STACK, J.work[i]}));
     }
 }
 
