@@ -165,8 +165,12 @@ parked = Parked()
 gdb.unwinder.register_unwinder(None, parked, replace=True)
 
 
+def is_own(pc):
+    return os.path.basename(gdb.solib_name(pc) or "").startswith("libseep.so")
+
+
 def frames(g, limit):
-    """Of one that is on no thread, innermost first, as (function, file:line or module)."""
+    """Of one that is on no thread, innermost first, as (function, file:line or module, is it the runtime's)."""
     out = []
     parked.g = g
     gdb.invalidate_cached_frames()
@@ -178,23 +182,20 @@ def frames(g, limit):
             if name == "context_entry":
                 break
             place = "%s:%d" % (where.symtab.filename, where.line) if where.symtab else gdb.solib_name(f.pc()) or "?"
-            out.append((name, place))
+            out.append((name, place, is_own(f.pc())))
             f = f.older()
     except gdb.error as e:
-        out.append(("(%s)" % e, ""))
+        out.append(("(%s)" % e, "", False))
     finally:
         parked.g = None
         gdb.invalidate_cached_frames()
     return out
 
 
-OWN = ("chan_park_nil", "lock_slow", "do_select", "select_any")
-
-
 def where(g):
     """The first frame that is not the runtime's."""
-    for name, place in frames(g, 12):
-        if not name.startswith(("co_", "context_", "sched_", "switch_")) and name not in OWN:
+    for name, place, own in frames(g, 16):
+        if not own:
             return "%s (%s)" % (name, place)
     return ""
 
@@ -249,7 +250,7 @@ class CoBt(gdb.Command):
                 print("    it is on thread %s: use `thread %s` and `bt`" % (t, t) if t else "    it is on a thread")
                 continue
             with Overlay([g]):
-                for i, (name, place) in enumerate(frames(g, 200)):
+                for i, (name, place, _) in enumerate(frames(g, 200)):
                     print("#%-3d %s at %s" % (i, name, place))
         if not found:
             raise gdb.GdbError("no such coroutine")

@@ -27,7 +27,8 @@ core=$(ls core* 2>/dev/null | head -n 1)
 timeout 50 gdb -nx -batch -iex 'set debuginfod enabled off' -iex 'set auto-load off' "$kvd" "$core" \
     -ex "source $script" -ex co-list -ex 'co-bt all' >dead 2>&1
 failed=0
-[ "$(grep -c '^coroutine .*\[IO wait\] .*kvd.c:' dead)" -ge 5 ] || { echo "five should wait for input: four connections, the listener"; failed=1; }
-[ "$(grep -c '^#[0-9 ]* main at .*kvd.c:\|^#[0-9 ]* coroutine_main at ' dead)" -ge 5 ] || { echo "stacks have no end"; failed=1; }
+[ "$(grep -c '^coroutine .*"connection" \[io wait\] connection (.*kvd\.c:' dead)" = 4 ] || { echo "four connections should wait"; failed=1; }
+grep -q '^coroutine 1 "main" \[io wait\] main (.*kvd\.c:' dead || { echo "main should wait for connections"; failed=1; }
+[ "$(grep -c '^#[0-9]*  *coroutine_main at ' dead)" = 4 ] || { echo "their stacks should end in coroutine_main"; failed=1; }
 [ $failed = 0 ] || { cat err; head -80 dead; }
 exit $failed
