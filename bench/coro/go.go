@@ -46,9 +46,15 @@ func yields(count, many int) float64 {
 	}
 }
 
-func channel(count int) float64 {
+func channel(count int, apart bool) float64 {
 	ping, pong := make(chan int), make(chan int)
+	if apart {
+		runtime.LockOSThread()
+	}
 	go func() {
+		if apart {
+			runtime.LockOSThread()
+		}
 		for v := range ping {
 			pong <- v
 		}
@@ -183,7 +189,8 @@ func main() {
 	n, _ := strconv.Atoi(os.Args[2])
 	loads := map[string]func() float64{
 		"yield": func() float64 { return yields(n, 2) }, "many": func() float64 { return yields(n, 100000) },
-		"chan": func() float64 { return channel(n) }, "buffered": func() float64 { return buffered(n) },
+		"chan": func() float64 { return channel(n, false) }, "chan-apart": func() float64 { return channel(n, true) },
+		"buffered":     func() float64 { return buffered(n) },
 		"select-ready": func() float64 { return selectReady(n) }, "select-wait": func() float64 { return selectWait(n) },
 		"spawn": func() float64 { return spawn(n) }, "mutex": func() float64 { return mutex(n) },
 		"timer":  func() float64 { return timer(n) },

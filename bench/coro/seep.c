@@ -55,24 +55,35 @@ static double load_many(void)
 
 static co_chan *ping, *pong, *four[4];
 
-static void echo(void *arg)
+static void echo(void *apart)
 {
-    (void)arg;
     long v;
+    if (apart) co_lock_thread();
     while (co_recv(ping, &v)) co_send(pong, &v);
 }
 
-static double load_chan(void)
+static double round_trips(bool apart)
 {
     ping = co_make(long, 0);
     pong = co_make(long, 0);
-    co_go(echo, NULL);
+    if (apart) co_lock_thread();
+    co_go(echo, apart ? ping : NULL);
     double begin = now();
     for (long i = 0, v; i < count; i++) {
         co_send(ping, &i);
         co_recv(pong, &v);
     }
     return (now() - begin) / (double)count;
+}
+
+static double load_chan(void)
+{
+    return round_trips(false);
+}
+/* Each on a thread of its own, so that every wake-up goes to another processor. */
+static double load_chan_apart(void)
+{
+    return round_trips(true);
 }
 
 static void producer(void *arg)
@@ -191,14 +202,15 @@ static void receiver(void *arg)
     co_wg_done(&wg);
 }
 
-static void park_all(double *ns, double *bytes)
+static void park_all(size_t limit, double *ns, double *bytes)
 {
+    const struct co_attr attr = {.stack_limit_bytes = limit};
     co_chan *c = co_make(long, 0);
     co_go(nothing, NULL), co_wg_add(&wg, 1), co_wg_wait(&wg);
     long before = status_kib("VmRSS") + status_kib("VmPTE");
     double begin = now();
     for (long i = 0; i < count; i++) {
-        if (co_go(receiver, c) != 0) exit(1);
+        if (co_go_attr(&attr, receiver, c) != 0) exit(1);
         if (i % 100 == 99) co_yield ();
     }
     co_yield ();
@@ -208,13 +220,19 @@ static void park_all(double *ns, double *bytes)
 static double load_parked(void)
 {
     double ns, bytes;
-    park_all(&ns, &bytes);
+    park_all(0, &ns, &bytes);
+    return bytes;
+}
+static double load_parked_64k(void)
+{
+    double ns, bytes;
+    park_all(64 << 10, &ns, &bytes);
     return bytes;
 }
 static double load_park(void)
 {
     double ns, bytes;
-    park_all(&ns, &bytes);
+    park_all(0, &ns, &bytes);
     return ns;
 }
 
@@ -225,6 +243,7 @@ static const struct {
     {"yield", load_yield},
     {"many", load_many},
     {"chan", load_chan},
+    {"chan-apart", load_chan_apart},
     {"buffered", load_buffered},
     {"select-ready", load_select_ready},
     {"select-wait", load_select_wait},
@@ -233,6 +252,7 @@ static const struct {
     {"timer", load_timer},
     {"park", load_park},
     {"parked", load_parked},
+    {"parked-64k", load_parked_64k},
 };
 
 int main(int argc, char **argv)
@@ -242,7 +262,7 @@ int main(int argc, char **argv)
             if (strcmp(argv[1], loads[i].name) == 0) {
                 count = atol(argv[2]);
                 double cost = loads[i].run();
-                printf("metric %s %.3f\n", strcmp(argv[1], "parked") == 0 ? "bytes" : "ns", cost);
+                printf("metric %s %.3f\n", strncmp(argv[1], "parked", 6) == 0 ? "bytes" : "ns", cost);
                 fflush(stdout);
                 _Exit(0);
             }
