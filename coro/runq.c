@@ -88,7 +88,8 @@ void global_put_list(struct g_list *l)
 }
 
 /* Hides the misses of long queues: of those to come first the descriptor, later, when that is there, the frame. Many at a time: a
- * prefetch holds up what follows until its address is translated, and only translations that are asked for together overlap. */
+ * prefetch holds up what follows until its address is translated, and only translations that are asked for together overlap. What is left
+ * of a switch among 100,000 is mostly that: one page walk for each stack. Groups of 16 or 32, or two lines in place of three, are no better. */
 static void look_ahead(const struct ring *r, uint32_t head, uint32_t tail)
 {
     const char *sp[RUNQ_FETCH];

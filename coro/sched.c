@@ -10,7 +10,7 @@
  *      switch_arrive() on the new stack: before, its registers are not saved.
  *   2. A submitter publishes work, then (a full fence) looks whether a p is idle and no m is looking for work. An m that stops
  *      looking says so, then (a full fence) looks at all queues once more. So work and an idle p are never both left alone.
- *   3. Every 64th switch looks at the global queue, the timers and the poller first, and at the ring before runnext; every switch counts
+ *   3. Every 64th switch looks at the global queue and the timers first, and at the ring before runnext; every switch counts
  *      in p->tick, and whoever counts looks whether it is the turn of that.
  *   4. Who yields while others wait in the global queue goes behind them, by way of p->later, which is emptied into it before the p
  *      takes anything from there.
@@ -118,8 +118,7 @@ struct g *sched_pick_fair(struct p *p)
 {
     fp_check();
     if (atomic_load_explicit(&sched.nglobal, memory_order_relaxed) ||
-        atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed) ||
-        atomic_load_explicit(&poll_waiters, memory_order_relaxed))
+        atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed))
         return NULL; /* g0 counts this tick */
     atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1, memory_order_relaxed);
     return runq_get_fair(p);

@@ -32,8 +32,13 @@ struct answer {
 
 static void add(struct answer *a, const char *status, const char *body, bool head, bool keep)
 {
-    char length[24];
-    snprintf(length, sizeof length, "%zu\r\n", strlen(body));
+    char digits[24], *length = digits + sizeof digits;
+    *--length = 0;
+    *--length = '\n';
+    *--length = '\r';
+    size_t n = strlen(body);
+    do *--length = (char)('0' + n % 10);
+    while (n /= 10);
     const char *parts[] = {"HTTP/1.1 ",
                            status,
                            "\r\nServer: seep\r\nContent-Type: text/plain\r\nContent-Length: ",
