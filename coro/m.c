@@ -153,8 +153,9 @@ bool m_start(struct p *p, bool spinning)
     colock_acquire(&sched.lock);
     sched.nm--;
     p_idle_put(p);
+    bool again = sched.idle_m && atomic_load(&sched.nglobal); /* who came meanwhile found no idle p: m_stop() */
     colock_release(&sched.lock);
-    return false;
+    return again && m_start(NULL, false);
 }
 
 void m_wake_one(void)
@@ -175,6 +176,12 @@ static bool is_deadlock(void)
 void m_stop(struct m *m)
 {
     colock_acquire(&sched.lock);
+    struct p *p = atomic_load(&sched.nglobal) ? p_idle_get() : NULL;
+    if (unlikely(p)) { /* one that no thread could be started for */
+        colock_release(&sched.lock);
+        m_acquire(m, p);
+        return;
+    }
     m->idle_link = sched.idle_m;
     sched.idle_m = m;
     sched.nidle_m++;
