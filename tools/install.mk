@@ -7,7 +7,7 @@ VERSION    := $(shell sed -n 's/^.define SEEP_VERSION "\(.*\)"/\1/p' agent/contr
 
 INSTALLED := $(BINDIR)/seep $(LIBDIR)/libseep.so $(LIBDIR)/pkgconfig/seep.pc $(MANDIR)/man1/seep.1 \
              $(PREFIX)/share/bash-completion/completions/seep $(PREFIX)/share/zsh/site-functions/_seep \
-             $(PREFIX)/share/fish/vendor_completions.d/seep.fish $(PREFIX)/share/seep/seep-gdb.py $(addprefix $(INCLUDEDIR)/,seep.h seep_stats.h seep_task.h coro.h)
+             $(PREFIX)/share/fish/vendor_completions.d/seep.fish $(PREFIX)/share/seep/seep-gdb.py $(addprefix $(INCLUDEDIR)/,seep.h seep_stats.h seep_task.h coro.h coro_arch.h)
 
 .PHONY: install uninstall demo setup-demo
 install: agent analyzer
@@ -21,7 +21,7 @@ install: agent analyzer
 	$(BUILD)/seep completion zsh > '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_seep'
 	$(BUILD)/seep completion fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/seep.fish'
 	install -m 644 tools/seep-gdb.py '$(DESTDIR)$(PREFIX)/share/seep/seep-gdb.py'
-	install -m 644 agent/include/seep.h coro/include/coro.h '$(DESTDIR)$(INCLUDEDIR)'
+	install -m 644 agent/include/seep.h coro/include/coro.h coro/include/coro_arch.h '$(DESTDIR)$(INCLUDEDIR)'
 	sh tools/inline_header.sh agent/include/seep_stats.h > '$(DESTDIR)$(INCLUDEDIR)/seep_stats.h'
 	sh tools/inline_header.sh agent/contract/task.h > '$(DESTDIR)$(INCLUDEDIR)/seep_task.h'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/seep.pc' '$(DESTDIR)$(INCLUDEDIR)/'seep_*.h \
