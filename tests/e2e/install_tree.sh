@@ -9,6 +9,7 @@ make -s BUILD="$BUILD" PREFIX="$prefix" install >"$TMPDIR/log"
 cat >"$TMPDIR/want" <<LIST
 ./bin/seep
 ./include/coro.h
+./include/coro_arch.h
 ./include/seep.h
 ./include/seep_stats.h
 ./include/seep_task.h
