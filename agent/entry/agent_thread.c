@@ -12,6 +12,13 @@
  * may block, or is older than a moment; never with more signals blocked than at the fork, since that may be a signal
  * handler, where pthread_create is not safe. A child that has just been forked to exec pays one flag.
  *
+ * Calls that want a single thread, or the same answer from each (credentials.c): the thread ends for their time.
+ *
+ *     agent_thread_away ─▶ RUNNING → LEAVING, woken ─▶ it ends ─▶ no such thread ─▶ the call ─▶ agent_thread_back: started
+ *
+ * Meanwhile it counts as running: requests wait for it, and the next interval is due when it was. Clients of the socket are
+ * cut. `away` counts such calls, guarded by away_word, which is held with the program's signals blocked.
+ *
  * Its failures are one line each and never the program's. */
 #include "agent/entry/entry.h"
 
@@ -23,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "agent/entry/internal.h"
@@ -43,18 +51,26 @@ static const uint64_t MS = 1000000;
 static const uint64_t TICK_NS = 100 * 1000000ull, TICK_MAX_NS = 5000 * 1000000ull;
 static const uint64_t BUSY_TICKS = 50; /* after the last use of CPU: what was freed is given back */
 static const uint64_t DEFER_NS = 20 * 1000000ull;
+static const uint64_t LIMIT_NS = 610 * 1000000000ull; /* a snapshot is waited for to its end (snapshot/fork.c) */
+static const uint64_t HANDLER_LIMIT_NS = 5 * 1000000000ull;
 
-enum state { NONE, STARTING, RUNNING };
+enum state { NONE, STARTING, RUNNING, LEAVING };
 static uint32_t state;
+enum { STAY, ASKED, GOING };
+static uint32_t leave;
+static uint32_t away_word, away; /* 0 free, 1 held, 2 waited for; calls that run without the thread */
+static bool lost;                /* it could not be started again: forked children shall have theirs */
 static int32_t agent_tid;
 static uint32_t wake_sent;
 static char *stack; /* kept for the life of the process */
-static uint64_t fork_ns, fork_mask;
+static uint64_t fork_ns, usual_mask, deferred_mask;
+static bool mask_known;
 uint32_t agent_thread_wanted;
 
 bool agent_thread_running(void)
 {
-    return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == RUNNING;
+    uint32_t s = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    return s == RUNNING || s == LEAVING;
 }
 
 bool agent_thread_is_self(void)
@@ -168,6 +184,21 @@ static void wait_for_work(uint64_t now)
     if (n > 0) control_serve(fds, rc > 0 ? n : 0);
 }
 
+/* What it has open goes with its table; the socket's name must be free at once. */
+static void end(struct thread *slot)
+{
+    __atomic_store_n(&agent_tid, 0, __ATOMIC_RELEASE);
+    control_end();
+    thread_end(slot);
+    os_futex_wake(&leave, INT_MAX);
+}
+
+static bool told_to_leave(void)
+{
+    uint32_t asked = ASKED;
+    return __atomic_compare_exchange_n(&leave, &asked, GOING, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 static void *agent_main(void *slot)
 {
     uint64_t all = ~(3ull << 31);
@@ -179,20 +210,20 @@ static void *agent_main(void *slot)
         int rc = control_open();
         if (rc < 0) log_verbose(1, "no control socket (error %d): `seep snapshot` can't reach this process", -rc);
     }
-    tick.gap_ns = TICK_NS;
-    interval_due_ns = 0;
+    if (tick.gap_ns == 0) tick.gap_ns = TICK_NS;
     drill_ns = (uint64_t)options_debug("stop", 0) * MS;
     drill_due_ns = drill_ns ? 0 : UINT64_MAX;
     __atomic_store_n(&agent_tid, os_gettid(), __ATOMIC_RELEASE);
     __atomic_store_n(&state, RUNNING, __ATOMIC_RELEASE);
     os_futex_wake(&state, INT_MAX);
-    for (;;) {
+    while (!told_to_leave()) {
         snapshot_run_requests();
         interval(os_mono_ns());
         background(os_mono_ns());
         drill(os_mono_ns());
         wait_for_work(os_mono_ns());
     }
+    end(slot);
     return NULL;
 }
 
@@ -218,6 +249,30 @@ static int create(struct thread *slot)
     return rc;
 }
 
+static uint64_t current_mask(void)
+{
+    uint64_t mask = 0;
+    sys6(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof mask, 0, 0);
+    return mask;
+}
+
+/* In state STARTING. */
+static int start(void)
+{
+    struct thread *slot = thread_new();
+    if (slot) slot->is_agent = true;
+    int rc = slot ? create(slot) : ENOMEM;
+    if (rc != 0) {
+        if (slot) thread_free(slot);
+        __atomic_store_n(&state, NONE, __ATOMIC_RELEASE);
+        os_futex_wake(&state, INT_MAX);
+        return -rc;
+    }
+    while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) == STARTING) os_futex_wait(&state, STARTING, 100 * (int64_t)MS);
+    lost = false;
+    return 0;
+}
+
 int agent_thread_start(void)
 {
     uint32_t none = NONE;
@@ -228,31 +283,137 @@ int agent_thread_start(void)
         return agent_thread_running() ? 0 : -EAGAIN;
     }
     __atomic_store_n(&agent_thread_wanted, 0, __ATOMIC_RELEASE);
-    struct thread *slot = thread_new();
-    if (slot) slot->is_agent = true;
-    int rc = slot ? create(slot) : ENOMEM;
-    if (rc != 0) {
-        if (slot) thread_free(slot);
-        __atomic_store_n(&state, NONE, __ATOMIC_RELEASE);
-        return -rc;
+    if (!mask_known) {
+        usual_mask = current_mask();
+        mask_known = true;
     }
-    while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) == STARTING) os_futex_wait(&state, STARTING, 100 * (int64_t)MS);
-    return 0;
+    return start();
+}
+
+/* ---- Ending it for a while */
+
+static uint64_t block_signals(void)
+{
+    uint64_t most = ~(3ull << 31) & ~(1ull << (agent_options.stop_signal - 1)), before = 0;
+    sys6(SYS_rt_sigprocmask, SIG_BLOCK, (long)&most, (long)&before, sizeof most, 0, 0);
+    return before;
+}
+
+static void unblock_signals(uint64_t before)
+{
+    sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before, 0, 0);
+}
+
+static void word_enter(void)
+{
+    uint32_t zero = 0;
+    if (__atomic_compare_exchange_n(&away_word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+    while (__atomic_exchange_n(&away_word, 2, __ATOMIC_ACQUIRE) != 0) os_futex_wait(&away_word, 2, -1);
+}
+
+static void word_leave(void)
+{
+    if (__atomic_exchange_n(&away_word, 0, __ATOMIC_RELEASE) == 2) os_futex_wake(&away_word, 1);
+}
+
+/* True when the kernel no longer counts it to the process. */
+static bool wait_gone(int tid, uint64_t end_ns)
+{
+    struct timespec ts = {0, 20000};
+    while (sys3(SYS_tgkill, os_getpid(), tid, 0) == 0) {
+        if (os_mono_ns() > end_ns) return false;
+        sys3(SYS_nanosleep, (long)&ts, 0, 0);
+        if (ts.tv_nsec < 1000000) ts.tv_nsec *= 2;
+    }
+    /* Its number goes a moment before its place in the group. This looks, under the lock that the exit holds, and takes nothing. */
+    sys6(SYS_waitid, P_ALL, 0, 0, WEXITED | WNOHANG | WNOWAIT, 0, 0);
+    return true;
+}
+
+static bool make_leave(uint64_t limit_ns)
+{
+    uint64_t end_ns = os_mono_ns() + limit_ns;
+    uint32_t asked = ASKED;
+    int tid = __atomic_load_n(&agent_tid, __ATOMIC_ACQUIRE);
+    __atomic_store_n(&leave, ASKED, __ATOMIC_RELEASE);
+    __atomic_store_n(&state, LEAVING, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&leave, __ATOMIC_ACQUIRE) == ASKED && os_mono_ns() < end_ns) {
+        agent_thread_wake();
+        os_futex_wait(&leave, ASKED, 100 * (int64_t)MS);
+    }
+    if (__atomic_compare_exchange_n(&leave, &asked, STAY, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&state, RUNNING, __ATOMIC_RELEASE);
+        return false;
+    }
+    if (!wait_gone(tid, os_mono_ns() + HANDLER_LIMIT_NS)) stack = NULL; /* it still stands there */
+    __atomic_store_n(&leave, STAY, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* More signals blocked than when it was started: it may be a handler, which may have interrupted malloc or libc. */
+static bool perhaps_in_handler(uint64_t mask)
+{
+    return (mask & ~usual_mask) != 0;
+}
+
+bool agent_thread_away(void)
+{
+    if (!agent_thread_running() || agent_tls.critical || agent_in_child || !process_is_known() ||
+        agent_thread_is_self())
+        return false;
+    bool gone = true;
+    uint64_t before = block_signals();
+    word_enter();
+    if (away == 0)
+        gone = agent_thread_running() && make_leave(perhaps_in_handler(before) ? HANDLER_LIMIT_NS : LIMIT_NS);
+    away += gone;
+    word_leave();
+    unblock_signals(before);
+    return gone;
+}
+
+static void start_again(uint64_t mask)
+{
+    if (perhaps_in_handler(mask)) {
+        fork_ns = os_mono_ns();
+        deferred_mask = mask;
+        __atomic_store_n(&state, NONE, __ATOMIC_RELEASE);
+        __atomic_store_n(&agent_thread_wanted, 1, __ATOMIC_RELEASE);
+        return;
+    }
+    __atomic_store_n(&state, STARTING, __ATOMIC_RELEASE);
+    int rc = start();
+    if (rc == 0) return;
+    lost = true;
+    log_line("the agent's thread can't be started again (error %d): snapshots only at exit", -rc);
+}
+
+void agent_thread_back(void)
+{
+    int saved = errno;
+    uint64_t before = block_signals();
+    word_enter();
+    if (away > 0 && --away == 0 && process_is_known()) start_again(before);
+    word_leave();
+    unblock_signals(before);
+    errno = saved;
+}
+
+bool agent_thread_lost(void)
+{
+    return lost;
 }
 
 /* ---- In a forked child */
 
-static uint64_t current_mask(void)
-{
-    uint64_t mask = 0;
-    sys6(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof mask, 0, 0);
-    return mask;
-}
-
 void agent_thread_fork_child(void)
 {
-    bool had = state != NONE || agent_thread_wanted;
+    bool had = state != NONE || agent_thread_wanted || lost;
     state = NONE;
+    leave = STAY;
+    away_word = away = 0;
+    lost = false;
+    interval_due_ns = 0;
     agent_tid = 0;
     wake_sent = 0;
     memset(&tick, 0, sizeof tick);
@@ -260,14 +421,15 @@ void agent_thread_fork_child(void)
     agent_thread_wanted = had && agent_options.follow;
     if (!agent_thread_wanted) return;
     fork_ns = os_mono_ns();
-    fork_mask = current_mask();
+    usual_mask = deferred_mask = current_mask();
+    mask_known = true;
 }
 
 void agent_thread_start_deferred(bool will_block)
 {
     if (agent_tls.critical || agent_in_child || !process_is_known()) return;
     if (!will_block && os_mono_ns() - fork_ns < DEFER_NS) return;
-    if (current_mask() & ~fork_mask) return;
+    if (current_mask() & ~deferred_mask) return;
     int saved = errno;
     if (!__atomic_exchange_n(&agent_thread_wanted, 0, __ATOMIC_ACQ_REL)) return;
     int rc = agent_thread_start();

@@ -57,6 +57,16 @@ void control_close(void)
     for (int i = 0; i < CONTROL_CLIENTS; i++) clients[i].fd = -1;
 }
 
+/* Before the agent's thread ends. */
+void control_end(void)
+{
+    if (listener < 0) return;
+    for (int i = 0; i < CONTROL_CLIENTS; i++)
+        if (clients[i].fd >= 0) raw_close(clients[i].fd);
+    raw_close(listener);
+    control_close();
+}
+
 /* A place for a newcomer, NULL when all are taken by clients that have not been here for long. */
 static struct client *place(void)
 {

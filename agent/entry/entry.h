@@ -73,6 +73,10 @@ bool agent_thread_running(void);
 bool agent_thread_is_self(void);
 void agent_thread_fork_child(void);
 void agent_thread_wake(void); /* async-signal-safe */
+/* Ends the thread until agent_thread_back(): true when it has gone from the process. Several threads may do so at once. */
+bool agent_thread_away(void);
+void agent_thread_back(void); /* keeps errno */
+bool agent_thread_lost(void); /* it could not come back */
 /* In a forked child that is to be recorded the thread starts at a call of the program that may block, so that fork + exec
  * pays nothing. Wrappers ask by agent_thread_poll(); will_block: this call may wait for long. */
 extern uint32_t agent_thread_wanted;
@@ -100,6 +104,7 @@ struct pollfd;
 unsigned control_poll_fds(struct pollfd *fds); /* at most 1 + CONTROL_CLIENTS */
 void control_serve(const struct pollfd *fds, unsigned n);
 void control_close(void);
+void control_end(void);
 
 /* ---- Exit (exit.c) and fork (fork.c). */
 void exit_snapshot(void); /* once per process; returns at once when none is due */

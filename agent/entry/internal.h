@@ -28,7 +28,9 @@ int pthread_create_plain(pthread_t *id, const pthread_attr_t *attr, void *(*rout
 struct thread *thread_new(void);     /* a slot with tid -1, NULL when there is no memory */
 void thread_free(struct thread *t);  /* of a thread that never ran */
 void thread_begin(struct thread *t); /* the calling thread takes its slot */
+void thread_end(struct thread *t);   /* the calling thread leaves it: near its end */
 void signals_resolve(void);
+void credentials_resolve(void);
 void eintr_resolve(void);
 void eintr_io_resolve(void);
 

@@ -134,6 +134,7 @@ void life_init(void)
     signals_init();
     eintr_resolve();
     eintr_io_resolve();
+    credentials_resolve();
     threads_provider_init();
     if (agent_options.out[0]) {
         char full[sizeof agent_options.out];

@@ -7,8 +7,7 @@
  * the destructor of a thread-specific key that re-arms itself until the last round, so that the program's own
  * destructors have run before the thread's cache goes back to the heap.
  *
- * glibc ends the process when the last thread ends by pthread_exit(); it counts the agent's thread too, which never
- * ends. So the last thread of the program, when main has gone by pthread_exit(), calls exit(0) here.
+ * glibc ends the process when the last thread ends by pthread_exit(); it counts the agent's thread too. So the last thread of the program, when main has gone by pthread_exit(), calls exit(0) here.
  *
  * Invariants
  *   1. Entries are linked once and never unlinked or freed: readers need no lock. tid is stored last.
@@ -263,9 +262,9 @@ static bool others_alive(void)
     return found;
 }
 
-static void thread_end(struct thread *t)
+void thread_end(struct thread *t)
 {
-    bool last = __atomic_sub_fetch(&running_threads, 1, __ATOMIC_ACQ_REL) == 0;
+    bool last = !t->is_agent && __atomic_sub_fetch(&running_threads, 1, __ATOMIC_ACQ_REL) == 0;
     if (t->is_main) __atomic_store_n(&threads_main_exited, 1, __ATOMIC_RELEASE);
     if (last && agent_thread_running() && __atomic_load_n(&threads_main_exited, __ATOMIC_ACQUIRE) && !others_alive())
         exit(0);

@@ -76,6 +76,11 @@ int snapshot_request(const struct snapshot_request *req, struct snapshot_result 
         if (out) *out = (struct snapshot_result){.error = -ENODEV};
         return -ENODEV;
     }
+    if (agent_thread_lost() && req->trigger != TRIGGER_EXIT) {
+        /* Where children go to a new PID namespace, ours would be its first process and end it. */
+        if (out) *out = (struct snapshot_result){.error = -EAGAIN, .message = "the agent's thread can't be started"};
+        return -EAGAIN;
+    }
     if (!agent_thread_running()) return snapshot_take(req, out);
     uint64_t end = os_mono_ns() + (uint64_t)timeout_ns;
     struct slot *s = put(req);
@@ -85,8 +90,9 @@ int snapshot_request(const struct snapshot_request *req, struct snapshot_result 
     }
     for (;;) {
         agent_thread_wake();
+        agent_thread_poll(true);
         int64_t left = timeout_ns < 0 ? LOOK_NS : (int64_t)(end - os_mono_ns());
-        bool late = timeout_ns >= 0 && left <= 0;
+        bool late = (timeout_ns >= 0 && left <= 0) || agent_thread_lost();
         if (finish(s, &res, late)) break;
         if (late) {
             res = (struct snapshot_result){.error = -ETIMEDOUT, .message = "the snapshot was not finished in time"};
