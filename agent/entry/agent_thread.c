@@ -139,7 +139,7 @@ static uint64_t interval_due_ns;
 static void interval(uint64_t now)
 {
     uint64_t every = agent_options.interval * MS;
-    if (every == 0 || !life_recording()) {
+    if (every == 0 || !life_recording() || exit_snapshot_begun()) { /* that of the exit is the last one */
         interval_due_ns = UINT64_MAX;
         return;
     }

@@ -33,32 +33,6 @@ enum { NAMESPACE_TYPE = 0xb703 }; /* NS_GET_NSTYPE of ioctl_ns(2) */
 static const int UNSHARE_ALONE = CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_FS;
 static const int SETNS_ALONE = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWTIME;
 
-#define EACH(do)                                                                                                       \
-    do                                                                                                                 \
-    (setuid, (uid_t uid), (uid_t), (uid)) do(setgid, (gid_t gid), (gid_t), (gid)) do(                                  \
-        seteuid, (uid_t euid), (uid_t),                                                                                \
-        (euid)) do(setegid, (gid_t egid), (gid_t),                                                                     \
-                   (egid)) do(setreuid, (uid_t ruid, uid_t euid), (uid_t, uid_t),                                      \
-                              (ruid,                                                                                   \
-                               euid)) do(setregid, (gid_t rgid, gid_t egid), (gid_t, gid_t),                           \
-                                         (rgid,                                                                        \
-                                          egid)) do(setresuid, (uid_t r, uid_t e, uid_t s), (uid_t, uid_t, uid_t),     \
-                                                    (r, e, s)) do(setresgid, (gid_t r, gid_t e, gid_t s),              \
-                                                                  (gid_t, gid_t, gid_t),                               \
-                                                                  (r, e,                                               \
-                                                                   s)) do(setgroups, (size_t n, const gid_t *list),    \
-                                                                          (size_t, const gid_t *),                     \
-                                                                          (n, list)) do(initgroups,                    \
-                                                                                        (const char *user, gid_t gid), \
-                                                                                        (const char *, gid_t),         \
-                                                                                        (user,                         \
-                                                                                         gid)) do(capset,              \
-                                                                                                  (void *header,       \
-                                                                                                   const void *data),  \
-                                                                                                  (void *,             \
-                                                                                                   const void *),      \
-                                                                                                  (header, data))
-
 #define WRAP(name, params, types, args)          \
     NEXT(name, int, types);                      \
     SEEP_EXPORT int name params;                 \
@@ -70,15 +44,34 @@ static const int SETNS_ALONE = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWTIME;
         if (unlikely(away)) agent_thread_back(); \
         return rc;                               \
     }
-EACH(WRAP)
+WRAP(setuid, (uid_t id), (uid_t), (id))
+WRAP(setgid, (gid_t id), (gid_t), (id))
+WRAP(seteuid, (uid_t id), (uid_t), (id))
+WRAP(setegid, (gid_t id), (gid_t), (id))
+WRAP(setreuid, (uid_t real, uid_t effective), (uid_t, uid_t), (real, effective))
+WRAP(setregid, (gid_t real, gid_t effective), (gid_t, gid_t), (real, effective))
+WRAP(setresuid, (uid_t real, uid_t effective, uid_t saved), (uid_t, uid_t, uid_t), (real, effective, saved))
+WRAP(setresgid, (gid_t real, gid_t effective, gid_t saved), (gid_t, gid_t, gid_t), (real, effective, saved))
+WRAP(setgroups, (size_t n, const gid_t *list), (size_t, const gid_t *), (n, list))
+WRAP(initgroups, (const char *user, gid_t group), (const char *, gid_t), (user, group))
+WRAP(capset, (void *header, const void *data), (void *, const void *), (header, data))
 
 NEXT(unshare, int, (int));
 NEXT(setns, int, (int, int));
 
 void credentials_resolve(void)
 {
-#define RESOLVE_ONE(name, params, types, args) RESOLVE(name);
-    EACH(RESOLVE_ONE)
+    RESOLVE(setuid);
+    RESOLVE(setgid);
+    RESOLVE(seteuid);
+    RESOLVE(setegid);
+    RESOLVE(setreuid);
+    RESOLVE(setregid);
+    RESOLVE(setresuid);
+    RESOLVE(setresgid);
+    RESOLVE(setgroups);
+    RESOLVE(initgroups);
+    RESOLVE(capset);
     RESOLVE(unshare);
     RESOLVE(setns);
 }

@@ -108,6 +108,7 @@ void control_end(void);
 
 /* ---- Exit (exit.c) and fork (fork.c). */
 void exit_snapshot(void); /* once per process; returns at once when none is due */
+bool exit_snapshot_begun(void);
 void exit_init(void);
 void exit_fork_child(void);
 void fork_init(void); /* registers the handlers, before any of the program's */

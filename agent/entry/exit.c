@@ -42,6 +42,11 @@ void exit_snapshot(void)
     errno = saved;
 }
 
+bool exit_snapshot_begun(void)
+{
+    return __atomic_load_n(&taken, __ATOMIC_ACQUIRE) != 0;
+}
+
 void exit_fork_child(void)
 {
     taken = 0;
