@@ -18,6 +18,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "agent/profile/arch.h"
 #include "agent/profile/profile.h"
 #include "agent/snapshot/snapshot.h"
 #include "coro/include/coro.h"
@@ -40,19 +41,10 @@ static void answer(const ucontext_t *uc)
     if (!a || !self) return;
     struct m *m = self->m;
     struct g *g = atomic_load(&m->curg);
-    const greg_t *r = uc->uc_mcontext.gregs;
     for (unsigned i = 0; i < a->n; i++) {
         struct dump_running *to = &a->all[i];
         if (to->m != m) continue;
-        struct unwind_regs regs = {.pc = (uintptr_t)r[REG_RIP],
-                                   .sp = (uintptr_t)r[REG_RSP],
-                                   .fp = (uintptr_t)r[REG_RBP],
-                                   .rbx = (uintptr_t)r[REG_RBX],
-                                   .r12 = (uintptr_t)r[REG_R12],
-                                   .r13 = (uintptr_t)r[REG_R13],
-                                   .r14 = (uintptr_t)r[REG_R14],
-                                   .r15 = (uintptr_t)r[REG_R15],
-                                   .complete = true};
+        struct unwind_regs regs = arch_interrupted(uc);
         if (g && regs.sp >= g->stack_lo && regs.sp < g->stack_hi) {
             to->depth = unwind_stopped(&regs, g->stack_lo, g->stack_hi, NULL, to->pcs, DUMP_DEPTH);
             atomic_store(&to->g, g);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "agent/contract/names.h"
+#include "agent/profile/arch.h"
 #include "agent/profile/profile.h"
 #include "agent/util/critical.h"
 #include "coro/include/coro.h"
@@ -240,21 +241,12 @@ static void make_thread_key(void)
 
 static void say_overflow(struct g *g, uintptr_t addr, const ucontext_t *uc)
 {
-    const greg_t *r = uc->uc_mcontext.gregs;
     say(2,
         "seep: fatal: stack overflow: coroutine %llu%s%s%s reached the limit of its stack (%llu KiB) at %p; "
         "a larger limit is set by co_go_attr()\n\n",
         (unsigned long long)g->id, g->name ? " \"" : "", g->name ? g->name : "", g->name ? "\"" : "",
         (unsigned long long)((g->stack_hi - g->stack_lo + 65535) / 65536 * 64), (void *)addr);
-    struct unwind_regs regs = {.pc = (uintptr_t)r[REG_RIP],
-                               .sp = (uintptr_t)r[REG_RSP],
-                               .fp = (uintptr_t)r[REG_RBP],
-                               .rbx = (uintptr_t)r[REG_RBX],
-                               .r12 = (uintptr_t)r[REG_R12],
-                               .r13 = (uintptr_t)r[REG_R13],
-                               .r14 = (uintptr_t)r[REG_R14],
-                               .r15 = (uintptr_t)r[REG_R15],
-                               .complete = true};
+    struct unwind_regs regs = arch_interrupted(uc);
     uintptr_t pcs[DEPTH + 1];
     /* sp may be inside the guard by less than a frame: what is read of the stack is above. */
     unsigned n = unwind_stopped(&regs, g->stack_lo, g->stack_hi, NULL, pcs, DEPTH + 1);

@@ -6,6 +6,9 @@
 #define SEEP_PROFILE_ARCH_H
 
 #include <stdint.h>
+#include <ucontext.h>
+
+#include "agent/profile/profile.h"
 
 enum {
     ARCH_RBX = 3,
@@ -35,6 +38,23 @@ enum {
                      :                          \
                      : "r"(r)                   \
                      : "rax", "memory")
+
+/* What a signal interrupted. Async-signal-safe. */
+static inline struct unwind_regs arch_interrupted(const ucontext_t *uc)
+{
+    const greg_t *g = uc->uc_mcontext.gregs;
+    return (struct unwind_regs){
+        .pc = (uintptr_t)g[REG_RIP],
+        .sp = (uintptr_t)g[REG_RSP],
+        .fp = (uintptr_t)g[REG_RBP],
+        .rbx = (uintptr_t)g[REG_RBX],
+        .r12 = (uintptr_t)g[REG_R12],
+        .r13 = (uintptr_t)g[REG_R13],
+        .r14 = (uintptr_t)g[REG_R14],
+        .r15 = (uintptr_t)g[REG_R15],
+        .complete = true,
+    };
+}
 
 /* A counter that rises with time at an unknown, steady enough rate; cheap. */
 static inline uint64_t arch_ticks(void)

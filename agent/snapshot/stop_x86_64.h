@@ -11,6 +11,7 @@
 #include <ucontext.h>
 
 #include "agent/heap/heap.h"
+#include "agent/profile/arch.h"
 #include "agent/snapshot/snapshot.h"
 
 static inline uintptr_t arch_thread_pointer(void)
@@ -74,17 +75,7 @@ static inline void arch_vector_words(struct stopped_thread *t, const char *fp)
 static inline void arch_capture(struct stopped_thread *t, const ucontext_t *uc)
 {
     const greg_t *g = uc->uc_mcontext.gregs;
-    t->regs = (struct unwind_regs){
-        .pc = (uintptr_t)g[REG_RIP],
-        .sp = (uintptr_t)g[REG_RSP],
-        .fp = (uintptr_t)g[REG_RBP],
-        .rbx = (uintptr_t)g[REG_RBX],
-        .r12 = (uintptr_t)g[REG_R12],
-        .r13 = (uintptr_t)g[REG_R13],
-        .r14 = (uintptr_t)g[REG_R14],
-        .r15 = (uintptr_t)g[REG_R15],
-        .complete = true,
-    };
+    t->regs = arch_interrupted(uc);
     t->nregs = 0;
     for (int r = REG_R8; r <= REG_RSP; r++) t->all_regs[t->nregs++] = (uintptr_t)g[r]; /* the 16 general ones */
     arch_vector_words(t, (const char *)uc->uc_mcontext.fpregs);
