@@ -75,6 +75,7 @@ END {
     bar("pause of a snapshot, sequential", median("sequential", 1), 40 * mib / 1024, "ms")
     bar("marking, random order", median("random", 2), 250 * mib / 1024, "ms")
     bar("marking, sequential", median("sequential", 2), 250 * mib / 1024, "ms")
+    bar("the whole analysis, random order", median("random", 3), 1000 * mib / 1024, "ms")
     printf "\n]\n}\n" >out
 }' "$dir/rows"
 mv "$result.tmp" "$result"
