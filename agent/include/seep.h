@@ -46,6 +46,15 @@ int seep_check(struct seep_check_report *out);
 /* seep_check(), told on standard error, one line for each finding and its frames; where: named in the first line, may be NULL. Returns
  * the number of findings, or 1 when the check was not possible: a test that was not made has not passed. */
 int seep_verify_none(const char *where);
+/* The same with options. size: sizeof(struct seep_verify_options). ignore: names of functions up to a NULL, or NULL; a finding with one of
+ * them in its stacks does not count (names as the dynamic symbol table has them: link with -rdynamic). retries: so many more looks
+ * while something is found, with waits of 1, 2, 4 … 100 ms before them. */
+struct seep_verify_options {
+    size_t size;
+    const char *const *ignore;
+    unsigned retries;
+};
+int seep_verify_none_but(const char *where, const struct seep_verify_options *options);
 
 /* The block that p points into, and what only it keeps, is no leak. -EINVAL: p is not in a block of the heap. */
 int seep_ignore(const void *p);
