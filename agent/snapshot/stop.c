@@ -128,11 +128,9 @@ static bool make_room(unsigned n)
     enum { STEP = 256 };
     if (n <= S.ready) return true;
     if (n > MAX_SLOTS) return false;
-    if (!S.threads) {
-        S.threads = os_reserve(NULL, (size_t)MAX_SLOTS * sizeof *S.threads, 0, OS_OTHER);
-        S.states = os_alloc((size_t)MAX_SLOTS * sizeof *S.states, OS_OTHER);
-        if (!S.threads || !S.states) return false;
-    }
+    if (!S.threads) S.threads = os_reserve(NULL, (size_t)MAX_SLOTS * sizeof *S.threads, 0, OS_OTHER);
+    if (!S.states) S.states = os_alloc((size_t)MAX_SLOTS * sizeof *S.states, OS_OTHER);
+    if (!S.threads || !S.states) return false; /* what is there stays for the next try */
     size_t page = os_page_size();
     size_t from = (S.ready * sizeof *S.threads + page - 1) & ~(page - 1);
     size_t to = ((size_t)(n + STEP) * sizeof *S.threads + page - 1) & ~(page - 1);
