@@ -58,17 +58,14 @@ static uint64_t hash_of(const char *part, const char *name)
 
 static void add(const char *part, const char *name, uint64_t rss, uint64_t lazy, uint64_t size)
 {
-    uint32_t *slot = child_map_slot(&A.index, hash_of(part, name));
-    if (!*slot) {
-        struct rss_row *r = child_vec_add(&A.a->rows, sizeof *r);
+    struct rss_row *r = child_group(&A.index, &A.a->rows, hash_of(part, name), sizeof *r);
+    if (!r->name) {
         size_t n = strlen(name) + 1;
         char *copy = scratch_alloc(n);
         memcpy(copy, name, n);
         r->part = part;
         r->name = copy;
-        *slot = (uint32_t)A.a->rows.n;
     }
-    struct rss_row *r = (struct rss_row *)A.a->rows.items + *slot - 1;
     r->rss_bytes += rss;
     r->lazy_free_bytes += lazy;
     r->size_bytes += size;

@@ -138,6 +138,15 @@ uint32_t child_map_get(const struct child_map *m, uint64_t key)
     return m->entries ? m->entries[map_index(m, key)].value : 0;
 }
 
+void *child_group(struct child_map *index, struct child_vec *items, uint64_t key, size_t item_size)
+{
+    uint32_t *slot = child_map_slot(index, key);
+    if (*slot) return items->items + (*slot - 1) * item_size;
+    void *item = child_vec_add(items, item_size);
+    *slot = (uint32_t)items->n;
+    return item;
+}
+
 /* Heapsort: libc's qsort may call malloc. */
 void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, const void *))
 {
@@ -166,6 +175,24 @@ void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, cons
             root = kid;
         }
     }
+}
+
+/* ---- findings */
+
+size_t finding_add(struct finding *f, const char *fmt, ...)
+{
+    size_t n = strlen(f->evidence);
+    va_list ap;
+    va_start(ap, fmt);
+    n += fmt_vstring(f->evidence + n, sizeof f->evidence - n, fmt, ap);
+    va_end(ap);
+    return n;
+}
+
+void finding_add_doubt(struct finding *f, const struct judgement *j)
+{
+    if (j->proofs) return;
+    finding_add(f, "%s\"no_proof\":\"%s\"", f->evidence[strlen(f->evidence) - 1] == '{' ? "" : ",", j->no_proofs_why);
 }
 
 /* ---- the parent's side */

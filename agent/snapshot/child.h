@@ -47,6 +47,8 @@ struct child_vec {
     size_t n, room;
 };
 void *child_vec_add(struct child_vec *v, size_t item_size); /* zeroed */
+/* The item of a key; zeroed when the key is new. index is of these items alone, which are added here only. */
+void *child_group(struct child_map *index, struct child_vec *items, uint64_t key, size_t item_size);
 
 /* ---- mark.c: spans, mark bits; mark_drain.c: the marker */
 struct span_rec {
@@ -155,6 +157,16 @@ static inline size_t span_elem(const struct span_rec *s)
 {
     return s->elem ? s->elem : (size_t)s->npages << 13;
 }
+static inline uint64_t object_key(struct object_ref o) /* of a child_map */
+{
+    return (uint64_t)o.span << 32 | o.index;
+}
+/* Which bits of a span's mark word are slots. */
+static inline uint64_t span_slots(const struct span_rec *s, uint32_t word)
+{
+    uint32_t left = s->nelems - word * 64;
+    return left >= 64 ? ~0ull : (1ull << left) - 1;
+}
 
 void mark_collect(struct marker *m);                        /* spans and free slots; nothing is marked */
 void mark_chunks_init(struct marker *m, size_t heap_bytes); /* mark_drain.c, for mark_collect() */
@@ -165,6 +177,12 @@ static inline uint64_t mark_page_entry(const struct marker *m, uintptr_t off)
 {
     const uint64_t *arena = m->pages[off >> ARENA_SHIFT];
     return arena ? arena[(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)] : 0;
+}
+/* Of an entry of a small class: the slot of off, and *in, how far into the span off is. */
+static inline uint32_t mark_slot_of(const struct span_kind *k, uint64_t entry, uintptr_t off, uint32_t *in)
+{
+    *in = (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + (((uint32_t)(entry >> 32) & 0xffff) << PAGE_SHIFT_SEEP);
+    return (uint32_t)((uint64_t)*in * k->magic >> 32);
 }
 /* The slot that holds p, allocated or not. */
 bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o);
@@ -180,6 +198,16 @@ static inline uintptr_t object_base(const struct marker *m, struct object_ref o)
 {
     const struct span_rec *s = &m->spans[o.span];
     return s->base + (uintptr_t)o.index * s->elem;
+}
+/* p is where no allocated block begins: the slot that ends there, if any. */
+static inline bool mark_ends_at(const struct marker *m, uintptr_t p, struct object_ref *o)
+{
+    return mark_resolve(m, p - 1, o) && object_base(m, *o) + span_elem(&m->spans[o->span]) == p;
+}
+/* Bits of the slots of a span's mark word that nothing reaches (free ones count as reached). */
+static inline uint64_t mark_unreached(const struct marker *m, const struct span_rec *s, uint32_t word)
+{
+    return ~m->words[s->words + word].mark & span_slots(s, word);
 }
 /* Aligned words of [lo, hi) are roots. The memory must be readable. Marks what it can; mark_drain() finishes. */
 void mark_words(struct marker *m, const void *lo, const void *hi);
@@ -251,6 +279,8 @@ struct finding {
     uint64_t oldest_ns;
     char evidence[2048];
 };
+/* Appends to the evidence, a JSON object; what does not fit is left out. Returns its length. */
+size_t finding_add(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct bucket_verdict { /* per bucket id: sampled objects in use */
     uint64_t unreachable, unreachable_bytes, interior, interior_bytes, direct;
     uint32_t oldest_ms, oldest_interior_ms; /* greatest ages */
@@ -274,6 +304,8 @@ struct judgement {
     bool proofs;
     const char *no_proofs_why;
 };
+/* Appends why nothing is proven, where that is so. */
+void finding_add_doubt(struct finding *f, const struct judgement *j);
 /* Copies the providers' tasks; before roots_mark(). */
 void judge_collect(struct marker *m, const struct snapshot_job *job, struct judgement *j);
 /* The thread is blocked where only other tasks can wake it: its registers and frames are no roots. Of what is left of

@@ -54,12 +54,9 @@ void cover_init(struct marker *m)
 
 static struct covered *covered_of(struct cover *c, struct object_ref o)
 {
-    uint32_t *slot = child_map_slot(&c->index, (uint64_t)o.span << 32 | o.index);
-    if (!*slot) {
-        *(struct covered *)child_vec_add(&c->objects, sizeof(struct covered)) = (struct covered){.o = o};
-        *slot = (uint32_t)c->objects.n;
-    }
-    return (struct covered *)c->objects.items + *slot - 1;
+    struct covered *v = child_group(&c->index, &c->objects, object_key(o), sizeof *v);
+    v->o = o;
+    return v;
 }
 
 void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const uintptr_t *end)
@@ -145,13 +142,11 @@ static void add_object(struct marker *m, struct child_map *index, struct child_v
     if (used > size) used = size;
     if (size - used < WASTE_BYTES || (size - used) * 4 < size * 3) return;
     uint32_t stack = object_site(m, v->o);
-    uint32_t *slot = child_map_slot(index, (uint64_t)stack << 2 | (uint64_t)v->text << 1 | v->guessed);
-    if (!*slot) {
-        struct site *s = child_vec_add(sites, sizeof *s);
-        *s = (struct site){.stack = stack, .text = v->text, .guessed = v->guessed};
-        *slot = (uint32_t)sites->n;
-    }
-    struct site *s = (struct site *)sites->items + *slot - 1;
+    uint64_t key = (uint64_t)stack << 2 | (uint64_t)v->text << 1 | v->guessed;
+    struct site *s = child_group(index, sites, key, sizeof *s);
+    s->stack = stack;
+    s->text = v->text;
+    s->guessed = v->guessed;
     s->objects++;
     s->bytes += size;
     s->used += used;
@@ -173,17 +168,15 @@ static void emit(struct marker *m, const struct snapshot_job *job, struct judgem
                           .bytes = s->bytes,
                           .est_objects = (double)s->objects,
                           .est_bytes = (double)s->bytes};
-    size_t n =
-        fmt_string(f->evidence, sizeof f->evidence, "{\"retained_bytes\":%lu,\"used_bytes\":%lu,\"references\":%lu",
-                   (unsigned long)s->bytes, (unsigned long)s->used, (unsigned long)s->refs);
-    if (!j->proofs) n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"no_proof\":\"%s\"", j->no_proofs_why);
-    if (!s->stack) n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"unsampled\":1");
+    finding_add(f, "{\"retained_bytes\":%lu,\"used_bytes\":%lu,\"references\":%lu", (unsigned long)s->bytes,
+                (unsigned long)s->used, (unsigned long)s->refs);
+    finding_add_doubt(f, j);
+    if (!s->stack) finding_add(f, ",\"unsampled\":1");
     if (deadline_ns) {
         static char path[1600];
-        if (path_find(m, job, j, s->largest, deadline_ns, path, sizeof path))
-            n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"path\":%s", path);
+        if (path_find(m, job, j, s->largest, deadline_ns, path, sizeof path)) finding_add(f, ",\"path\":%s", path);
     }
-    fmt_string(f->evidence + n, sizeof f->evidence - n, "}");
+    finding_add(f, "}");
 }
 
 void cover_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j)

@@ -274,11 +274,6 @@ void judge_visit_tasks(const struct snapshot_job *job)
 
 enum { ON_STACK = UINT32_MAX }; /* a span id for keys of stacks */
 
-static uint64_t key_of(struct object_ref o)
-{
-    return (uint64_t)o.span << 32 | o.index;
-}
-
 static void wake_waiters(uint64_t key)
 {
     for (uint32_t i = child_map_get(&J.waiters, key); i; i = waits()[i - 1].next) {
@@ -301,7 +296,7 @@ static void on_hit(void *arg, struct object_ref o)
 {
     (void)arg;
     mark_word_of(J.m, o)->extra &= ~(1ull << (o.index & 63));
-    wake_waiters(key_of(o));
+    wake_waiters(object_key(o));
 }
 
 /* Leaked tasks reach what they wait for themselves: that wakes nobody. */
@@ -318,7 +313,7 @@ static void run_worklist(const struct snapshot_job *job)
         to = J.nwork;
         for (size_t i = done; i < to; i++) scan_task(&tasks()[J.work[i]], job);
         mark_drain(J.m);
-        for (size_t i = done; i < to; i++) wake_waiters(key_of((struct object_ref){ON_STACK, J.work[i]}));
+        for (size_t i = done; i < to; i++) wake_waiters(object_key((struct object_ref){ON_STACK, J.work[i]}));
     }
 }
 
@@ -359,13 +354,13 @@ static void watch_or_release(uint32_t index)
         if (timers_wake(o)) tasks()[w->task].wakeable = true;
         if (!timers_wake(o) && !mark_is_marked(J.m, o)) {
             mark_word_of(J.m, o)->extra |= 1ull << (o.index & 63);
-            watch(index, key_of(o));
+            watch(index, object_key(o));
             return;
         }
     } else {
         const struct task_rec *t = stack_at(w->object, false);
         if (t && !t->live) {
-            watch(index, key_of((struct object_ref){ON_STACK, (uint32_t)(t - tasks())}));
+            watch(index, object_key((struct object_ref){ON_STACK, (uint32_t)(t - tasks())}));
             return;
         }
     }

@@ -104,19 +104,17 @@ static void tell(struct judgement *j, const struct site *s)
                           .est_objects = (double)s->tasks,
                           .est_bytes = (double)s->bytes,
                           .oldest_ns = s->oldest_ns};
-    size_t len = fmt_string(f->evidence, sizeof f->evidence, "{\"cycle\":[");
+    size_t len = finding_add(f, "{\"cycle\":[");
     uint32_t at = s->lowest;
     do {
-        len += fmt_string(f->evidence + len, sizeof f->evidence - len, "%s%lu", at == s->lowest ? "" : ",",
-                          (unsigned long)j->tasks[at].id);
+        len = finding_add(f, "%s%lu", at == s->lowest ? "" : ",", (unsigned long)j->tasks[at].id);
         at = j->tasks[at].ring - 1;
     } while (at != s->lowest && len + 100 < sizeof f->evidence);
-    len += fmt_string(f->evidence + len, sizeof f->evidence - len, "],\"cycles\":%lu", (unsigned long)s->rings);
-    len += fmt_string(f->evidence + len, sizeof f->evidence - len, "%s%s", t->is_thread ? ",\"threads\":1" : "",
-                      s->tasks == s->rings ? ",\"self\":1" : "");
-    if (!j->proofs)
-        len += fmt_string(f->evidence + len, sizeof f->evidence - len, ",\"no_proof\":\"%s\"", j->no_proofs_why);
-    fmt_string(f->evidence + len, sizeof f->evidence - len, "}");
+    finding_add(f, "],\"cycles\":%lu", (unsigned long)s->rings);
+    if (t->is_thread) finding_add(f, ",\"threads\":1");
+    if (s->tasks == s->rings) finding_add(f, ",\"self\":1");
+    finding_add_doubt(f, j);
+    finding_add(f, "}");
 }
 
 void judge_tell_cycles(struct judgement *j, const struct snapshot_job *job)
@@ -134,13 +132,8 @@ void judge_tell_cycles(struct judgement *j, const struct snapshot_job *job)
             told[at] = 1;
             at = j->tasks[at].ring - 1;
         } while (at != i);
-        uint32_t *slot = child_map_slot(&index, place);
-        if (!*slot) {
-            *(struct site *)child_vec_add(&sites, sizeof(struct site)) = (struct site){.lowest = i};
-            *slot = (uint32_t)sites.n;
-        }
-        struct site *s = (struct site *)sites.items + *slot - 1;
-        s->rings++;
+        struct site *s = child_group(&index, &sites, place, sizeof *s);
+        if (s->rings++ == 0) s->lowest = i;
         s->tasks += n;
         s->bytes += bytes;
         if (oldest > s->oldest_ns) s->oldest_ns = oldest;

@@ -23,9 +23,7 @@ void empty_arrays_mark(struct marker *m)
         if (s->elem != sizeof(uintptr_t)) continue;
         for (uint32_t i = 0; i * 64 < s->nelems; i++) {
             struct mark_word *w = &m->words[s->words + i];
-            uint64_t lost = ~(w->mark | w->free);
-            if (s->nelems - i * 64 < 64) lost &= (1ull << (s->nelems - i * 64)) - 1;
-            for (; lost; lost &= lost - 1) {
+            for (uint64_t lost = mark_unreached(m, s, i); lost; lost &= lost - 1) {
                 struct object_ref o = {id, i * 64 + (uint32_t)__builtin_ctzll(lost)};
                 if (is_empty_array(m, o)) w->mark |= 1ull << (o.index & 63);
             }

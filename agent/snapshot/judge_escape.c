@@ -89,13 +89,8 @@ static void note(const uintptr_t *w, uint32_t site, const struct dead *d)
     if (!seen) return;
     if (*seen == 0) *seen = E.job->seq;
     if (*seen + LEAST_AGE > E.job->seq) return;
-    uint32_t *slot = child_map_slot(&E.index, site ? site : (uintptr_t)w);
-    if (!*slot) {
-        *(struct place *)child_vec_add(&E.places, sizeof(struct place)) =
-            (struct place){.site = site, .at = (uintptr_t)w, .to = *w, .task = d->task};
-        *slot = (uint32_t)E.places.n;
-    }
-    struct place *p = (struct place *)E.places.items + *slot - 1;
+    struct place *p = child_group(&E.index, &E.places, site ? site : (uintptr_t)w, sizeof *p);
+    if (p->words == 0) *p = (struct place){.site = site, .at = (uintptr_t)w, .to = *w, .task = d->task};
     p->words++;
     p->bytes += sizeof *w;
 }
@@ -151,11 +146,10 @@ static void tell(struct judgement *j, const struct place *p)
                           .bytes = p->bytes,
                           .est_objects = (double)p->words,
                           .est_bytes = (double)p->bytes};
-    size_t n = fmt_string(f->evidence, sizeof f->evidence,
-                          "{\"words\":%lu,\"task\":%lu,\"threads\":%u,\"below_frames_bytes\":%lu,\"path\":",
-                          (unsigned long)p->words, (unsigned long)t->id, t->is_thread, (unsigned long)(t->sp - p->to));
-    n += path_of_word(E.m, p->at, f->evidence + n, sizeof f->evidence - n);
-    fmt_string(f->evidence + n, sizeof f->evidence - n, "}");
+    size_t n = finding_add(f, "{\"words\":%lu,\"task\":%lu,\"threads\":%u,\"below_frames_bytes\":%lu,\"path\":",
+                           (unsigned long)p->words, (unsigned long)t->id, t->is_thread, (unsigned long)(t->sp - p->to));
+    path_of_word(E.m, p->at, f->evidence + n, sizeof f->evidence - n);
+    finding_add(f, "}");
 }
 
 void escape_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j)

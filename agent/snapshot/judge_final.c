@@ -51,15 +51,10 @@ static struct candidate *candidate(uint32_t i)
     return (struct candidate *)Z.candidates.items + i;
 }
 
-static uint64_t key_of(struct object_ref o)
-{
-    return (uint64_t)o.span << 32 | o.index;
-}
-
 static void on_hit(void *arg, struct object_ref o)
 {
     (void)arg;
-    uint32_t i = child_map_get(&Z.by_object, key_of(o));
+    uint32_t i = child_map_get(&Z.by_object, object_key(o));
     if (i) candidate(i - 1)->by = Z.turn;
 }
 
@@ -95,7 +90,7 @@ static void collect(void)
         if (object_base(Z.m, o) != f->object) continue;
         *(struct candidate *)child_vec_add(&Z.candidates, sizeof(struct candidate)) =
             (struct candidate){.o = o, .slot = i};
-        *child_map_slot(&Z.by_object, key_of(o)) = (uint32_t)Z.candidates.n;
+        *child_map_slot(&Z.by_object, object_key(o)) = (uint32_t)Z.candidates.n;
         mark_word_of(Z.m, o)->extra |= 1ull << (o.index & 63);
     }
 }
@@ -144,13 +139,9 @@ static void tell_cycles(struct judgement *j)
     for (uint32_t i = 0; i < Z.candidates.n; i++) {
         const struct candidate *c = candidate(i);
         if (!mark_is_marked(Z.m, c->o) || !never_runs(i)) continue;
-        uint32_t stack = finalizer_at(c->slot)->stack, *slot = child_map_slot(&index, stack);
-        if (!*slot) {
-            *(struct cycle_site *)child_vec_add(&sites, sizeof(struct cycle_site)) =
-                (struct cycle_site){.stack = stack};
-            *slot = (uint32_t)sites.n;
-        }
-        struct cycle_site *s = (struct cycle_site *)sites.items + *slot - 1;
+        uint32_t stack = finalizer_at(c->slot)->stack;
+        struct cycle_site *s = child_group(&index, &sites, stack, sizeof *s);
+        s->stack = stack;
         s->objects++;
         s->bytes += span_elem(&Z.m->spans[c->o.span]);
         s->kept += c->kept;
@@ -162,9 +153,9 @@ static void tell_cycles(struct judgement *j)
         f->est_objects = (double)s->objects;
         f->bytes = s->kept > s->bytes ? s->kept : s->bytes;
         f->est_bytes = (double)f->bytes;
-        fmt_string(f->evidence, sizeof f->evidence, "{\"finalizers\":%lu,\"own_bytes\":%lu%s%s%s}",
-                   (unsigned long)s->objects, (unsigned long)s->bytes, j->proofs ? "" : ",\"no_proof\":\"",
-                   j->proofs ? "" : j->no_proofs_why, j->proofs ? "" : "\"");
+        finding_add(f, "{\"finalizers\":%lu,\"own_bytes\":%lu", (unsigned long)s->objects, (unsigned long)s->bytes);
+        finding_add_doubt(f, j);
+        finding_add(f, "}");
     }
 }
 
@@ -181,8 +172,7 @@ static void tell_backlog(const struct snapshot_job *job, struct judgement *j, ui
     f->objects = queued;
     f->est_objects = (double)queued;
     f->oldest_ns = at > oldest_ns ? at - oldest_ns : 0;
-    fmt_string(f->evidence, sizeof f->evidence, "{\"queued\":%lu,\"in_call_ns\":%lu}", (unsigned long)queued,
-               (unsigned long)in_call);
+    finding_add(f, "{\"queued\":%lu,\"in_call_ns\":%lu}", (unsigned long)queued, (unsigned long)in_call);
 }
 
 void finalizers_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j)

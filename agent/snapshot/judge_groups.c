@@ -104,15 +104,14 @@ static void tell(const struct group *g, const struct marker *m, const struct sna
                           .est_objects = (double)g->tasks,
                           .est_bytes = (double)g->stack_bytes,
                           .oldest_ns = g->oldest_ns};
-    size_t n = fmt_string(f->evidence, sizeof f->evidence, "{\"kept_objects\":%lu,\"kept_bytes\":%lu",
-                          (unsigned long)m->marked_objects, (unsigned long)m->marked_bytes);
+    finding_add(f, "{\"kept_objects\":%lu,\"kept_bytes\":%lu", (unsigned long)m->marked_objects,
+                (unsigned long)m->marked_bytes);
     if (g->seen_ns && g->seen_ns < job->mono_ns)
-        n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"proven_since_ns\":%lu",
-                        (unsigned long)(job->mono_ns - g->seen_ns));
-    if (g->threads) n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"threads\":1");
-    if (g->behind) n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"behind_cycle\":1");
-    if (!j->proofs) n += fmt_string(f->evidence + n, sizeof f->evidence - n, ",\"no_proof\":\"%s\"", j->no_proofs_why);
-    fmt_string(f->evidence + n, sizeof f->evidence - n, "}");
+        finding_add(f, ",\"proven_since_ns\":%lu", (unsigned long)(job->mono_ns - g->seen_ns));
+    if (g->threads) finding_add(f, ",\"threads\":1");
+    if (g->behind) finding_add(f, ",\"behind_cycle\":1");
+    finding_add_doubt(f, j);
+    finding_add(f, "}");
 }
 
 void judge_groups(struct marker *m, const struct snapshot_job *job, struct judgement *j,
@@ -131,18 +130,14 @@ void judge_groups(struct marker *m, const struct snapshot_job *job, struct judge
         if (t->doom == DOOM_RING || !rule_of(t, &rule)) continue;
         uint64_t key = (((uint64_t)t->stack << 32 | t->create_stack) * 0x9e3779b97f4a7c15ull + t->reason) * 4 +
                        (t->doom == DOOM_BEHIND) * 2u + t->is_thread;
-        uint32_t *slot = child_map_slot(&index, key);
-        if (!*slot) {
-            struct group *g = child_vec_add(&groups, sizeof *g);
+        struct group *g = child_group(&index, &groups, key, sizeof *g);
+        if (g->tasks == 0)
             *g = (struct group){.rule = rule,
                                 .reason = t->reason,
                                 .stack = t->stack,
                                 .create_stack = t->create_stack,
                                 .threads = t->is_thread,
                                 .behind = t->doom == DOOM_BEHIND};
-            *slot = (uint32_t)groups.n;
-        }
-        struct group *g = (struct group *)groups.items + *slot - 1;
         next[i] = g->first;
         g->first = (uint32_t)i + 1;
         g->tasks++;

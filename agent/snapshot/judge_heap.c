@@ -23,17 +23,6 @@ static struct {
     struct child_map ages;
 } H;
 
-static uint64_t slot_mask(const struct span_rec *s, uint32_t word)
-{
-    uint32_t left = s->nelems - word * 64;
-    return left >= 64 ? ~0ull : (1ull << left) - 1;
-}
-
-static uint64_t unreachable_bits(const struct span_rec *s, uint32_t word)
-{
-    return ~H.m->words[s->words + word].mark & slot_mask(s, word);
-}
-
 /* ---- exact */
 
 static void count_exact(void)
@@ -43,9 +32,9 @@ static void count_exact(void)
         uint64_t live = 0, unreachable = 0, interior = 0;
         for (uint32_t i = 0; i * 64 < s->nelems; i++) {
             const struct mark_word *w = &H.m->words[s->words + i];
-            live += (uint64_t)__builtin_popcountll(~w->free & slot_mask(s, i));
-            unreachable += (uint64_t)__builtin_popcountll(unreachable_bits(s, i));
-            interior += (uint64_t)__builtin_popcountll(w->mark & ~w->start & slot_mask(s, i));
+            live += (uint64_t)__builtin_popcountll(~w->free & span_slots(s, i));
+            unreachable += (uint64_t)__builtin_popcountll(mark_unreached(H.m, s, i));
+            interior += (uint64_t)__builtin_popcountll(w->mark & ~w->start & span_slots(s, i));
         }
         H.j->live_objects += live;
         H.j->live_bytes += live * span_elem(s);
@@ -76,7 +65,7 @@ static unsigned ahead_at;
 static void ends_before(uintptr_t p)
 {
     struct object_ref o;
-    if (!mark_resolve(H.m, p - 1, &o) || object_base(H.m, o) + span_elem(&H.m->spans[o.span]) != p) return;
+    if (!mark_ends_at(H.m, p, &o)) return;
     struct mark_word *w = mark_word_of(H.m, o);
     w->extra |= 1ull << (o.index & 63) & ~w->mark;
 }
@@ -113,8 +102,7 @@ static void note_pointer(uintptr_t p)
         return;
     }
     const struct span_kind *k = &H.m->kinds[kind];
-    uint32_t in = (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + (((uint32_t)(e >> 32) & 0xffff) << PAGE_SHIFT_SEEP);
-    uint32_t i = (uint32_t)((uint64_t)in * k->magic >> 32);
+    uint32_t in, i = mark_slot_of(k, e, off, &in);
     if (i < k->nelems)
         join_ahead(&H.m->words[(uint32_t)e + (i >> 6)], i, i * k->elem == in ? p : 0);
     else
@@ -139,7 +127,7 @@ static uint64_t *save_unmarked(void)
     uint64_t *saved = scratch_alloc(H.m->nwords * sizeof *saved);
     for (uint32_t id = 0; id < H.m->nspans; id++) {
         const struct span_rec *s = &H.m->spans[id];
-        for (uint32_t i = 0; i * 64 < s->nelems; i++) saved[s->words + i] = unreachable_bits(s, i);
+        for (uint32_t i = 0; i * 64 < s->nelems; i++) saved[s->words + i] = mark_unreached(H.m, s, i);
     }
     return saved;
 }
@@ -163,7 +151,7 @@ static void each_unreachable(void (*fn)(struct object_ref))
     for (uint32_t id = 0; id < H.m->nspans; id++) {
         const struct span_rec *s = &H.m->spans[id];
         for (uint32_t i = 0; i * 64 < s->nelems; i++)
-            for (uint64_t bits = unreachable_bits(s, i); bits; bits &= bits - 1)
+            for (uint64_t bits = mark_unreached(H.m, s, i); bits; bits &= bits - 1)
                 fn((struct object_ref){id, i * 64 + (uint32_t)__builtin_ctzll(bits)});
     }
 }
@@ -216,7 +204,7 @@ static void count_direct(void)
     for (uint32_t id = 0; id < H.m->nspans; id++) {
         const struct span_rec *s = &H.m->spans[id];
         for (uint32_t i = 0; i * 64 < s->nelems; i++) {
-            uint64_t bits = unreachable_bits(s, i) & ~H.m->words[s->words + i].extra;
+            uint64_t bits = mark_unreached(H.m, s, i) & ~H.m->words[s->words + i].extra;
             H.j->direct_objects += (uint64_t)__builtin_popcountll(bits);
             H.j->direct_bytes += (uint64_t)__builtin_popcountll(bits) * span_elem(s);
         }
@@ -251,12 +239,9 @@ static void tell_heads(void)
 static void add_age(uint32_t stack, uint32_t age_ms, uint64_t bytes)
 {
     uint32_t b = age_ms ? 31u - (uint32_t)__builtin_clz(age_ms) : 0;
-    uint32_t *slot = child_map_slot(&H.ages, (uint64_t)stack << 32 | b);
-    if (!*slot) {
-        *(struct age_rec *)child_vec_add(&H.j->ages, sizeof(struct age_rec)) = (struct age_rec){stack, b, 0, 0};
-        *slot = (uint32_t)H.j->ages.n;
-    }
-    struct age_rec *a = (struct age_rec *)H.j->ages.items + *slot - 1;
+    struct age_rec *a = child_group(&H.ages, &H.j->ages, (uint64_t)stack << 32 | b, sizeof *a);
+    a->stack = stack;
+    a->bucket = b;
     a->objects++;
     a->bytes += bytes;
 }
@@ -302,12 +287,9 @@ struct site {
 
 static struct site *site_of(struct child_map *map, struct child_vec *sites, uint32_t stack)
 {
-    uint32_t *slot = child_map_slot(map, stack);
-    if (!*slot) {
-        *(struct site *)child_vec_add(sites, sizeof(struct site)) = (struct site){.stack = stack};
-        *slot = (uint32_t)sites->n;
-    }
-    return (struct site *)sites->items + *slot - 1;
+    struct site *s = child_group(map, sites, stack, sizeof *s);
+    s->stack = stack;
+    return s;
 }
 
 static void add_to_site(struct site *s, uint64_t objects, uint64_t bytes, uint64_t size, uint32_t oldest_ms)
@@ -332,15 +314,12 @@ static void emit(const struct site *s, enum seep_rule rule, enum seep_confidence
                           .est_bytes = s->est_bytes,
                           .sampled = prof_rate() != 1,
                           .oldest_ns = (uint64_t)s->oldest_ms * 1000000};
-    size_t n = 1;
-    f->evidence[0] = '{';
+    finding_add(f, "{");
     if (rule == SEEP_RULE_UNREACHABLE_MEMORY)
-        n += fmt_string(f->evidence + n, sizeof f->evidence - n, "\"direct\":%lu,\"indirect\":%lu",
-                        (unsigned long)s->direct, (unsigned long)(s->objects - s->direct));
-    if (!H.j->proofs)
-        n += fmt_string(f->evidence + n, sizeof f->evidence - n, "%s\"no_proof\":\"%s\"", n > 1 ? "," : "",
-                        H.j->no_proofs_why);
-    f->evidence[n] = '}';
+        finding_add(f, "\"direct\":%lu,\"indirect\":%lu", (unsigned long)s->direct,
+                    (unsigned long)(s->objects - s->direct));
+    finding_add_doubt(f, H.j);
+    finding_add(f, "}");
 }
 
 static void find_unreachable(void)
@@ -373,9 +352,10 @@ static void find_unreachable(void)
                           .bytes = H.j->unreachable_bytes,
                           .est_objects = (double)H.j->unreachable_objects,
                           .est_bytes = (double)H.j->unreachable_bytes};
-    fmt_string(f->evidence, sizeof f->evidence, "{\"direct\":%lu,\"indirect\":%lu,\"unsampled\":1%s%s%s}",
-               (unsigned long)H.j->direct_objects, (unsigned long)(H.j->unreachable_objects - H.j->direct_objects),
-               H.j->proofs ? "" : ",\"no_proof\":\"", H.j->proofs ? "" : H.j->no_proofs_why, H.j->proofs ? "" : "\"");
+    finding_add(f, "{\"direct\":%lu,\"indirect\":%lu,\"unsampled\":1", (unsigned long)H.j->direct_objects,
+                (unsigned long)(H.j->unreachable_objects - H.j->direct_objects));
+    finding_add_doubt(f, H.j);
+    finding_add(f, "}");
 }
 
 void judge_heap(struct marker *m, const struct snapshot_job *job, struct judgement *j)

@@ -30,17 +30,12 @@ static struct {
     struct child_map by_object; /* → timer + 1 */
 } T;
 
-static uint64_t key_of(struct object_ref o)
-{
-    return (uint64_t)o.span << 32 | o.index;
-}
-
 static int add_timer(void *arg, const struct seep_timer *t)
 {
     struct object_ref o;
     if (!t->object || !mark_resolve(T.m, t->object, &o)) return 0;
     *(struct timer_rec *)child_vec_add(&T.timers, sizeof(struct timer_rec)) = (struct timer_rec){o, *t, arg};
-    *child_map_slot(&T.by_object, key_of(o)) = (uint32_t)T.timers.n;
+    *child_map_slot(&T.by_object, object_key(o)) = (uint32_t)T.timers.n;
     return 0;
 }
 
@@ -57,7 +52,7 @@ void timers_collect(struct marker *m)
 
 bool timers_wake(struct object_ref o)
 {
-    return child_map_get(&T.by_object, key_of(o)) != 0;
+    return child_map_get(&T.by_object, object_key(o)) != 0;
 }
 
 struct group {
@@ -70,12 +65,9 @@ static void add_to_group(struct child_map *index, struct child_vec *groups, cons
                          enum seep_rule rule, uint64_t now_ns)
 {
     uint32_t stack = r->t.create_stack ? r->t.create_stack : object_site(T.m, r->o);
-    uint32_t *slot = child_map_slot(index, (uint64_t)stack << 8 | (uint64_t)rule);
-    if (!*slot) {
-        *(struct group *)child_vec_add(groups, sizeof(struct group)) = (struct group){.stack = stack, .rule = rule};
-        *slot = (uint32_t)groups->n;
-    }
-    struct group *g = (struct group *)groups->items + *slot - 1;
+    struct group *g = child_group(index, groups, (uint64_t)stack << 8 | (uint64_t)rule, sizeof *g);
+    g->stack = stack;
+    g->rule = rule;
     g->n++;
     g->bytes += span_elem(&T.m->spans[r->o.span]);
     g->dropped += r->t.dropped;
@@ -97,9 +89,10 @@ static void emit(struct judgement *j, const struct group *g)
                           .bytes = g->bytes,
                           .est_objects = (double)g->n,
                           .est_bytes = (double)g->bytes};
-    fmt_string(f->evidence, sizeof f->evidence, "{\"period_ns\":%lu,\"dropped\":%lu,\"due_ns\":%lu%s%s%s}",
-               (unsigned long)g->period_ns, (unsigned long)g->dropped, (unsigned long)g->longest_ns,
-               j->proofs ? "" : ",\"no_proof\":\"", j->proofs ? "" : j->no_proofs_why, j->proofs ? "" : "\"");
+    finding_add(f, "{\"period_ns\":%lu,\"dropped\":%lu,\"due_ns\":%lu", (unsigned long)g->period_ns,
+                (unsigned long)g->dropped, (unsigned long)g->longest_ns);
+    finding_add_doubt(f, j);
+    finding_add(f, "}");
 }
 
 /* After the fixpoint. What only timers knew is marked then: it is no unreachable memory. */
@@ -147,7 +140,6 @@ void defers_judge(const struct snapshot_job *job, struct judgement *j)
                               .reason = t->reason,
                               .objects = t->defer_depth,
                               .est_objects = (double)t->defer_depth};
-        fmt_string(f->evidence, sizeof f->evidence, "{\"deferred\":%u,\"task\":%lu,\"rises\":%u}", t->defer_depth,
-                   (unsigned long)t->id, rises);
+        finding_add(f, "{\"deferred\":%u,\"task\":%lu,\"rises\":%u}", t->defer_depth, (unsigned long)t->id, rises);
     }
 }

@@ -137,8 +137,7 @@ static void mark_object(struct marker *m, struct object_ref o, bool interior, bo
 static void mark_before(struct marker *m, uintptr_t p, bool watch)
 {
     struct object_ref o;
-    if (mark_resolve(m, p - 1, &o) && object_base(m, o) + span_elem(&m->spans[o.span]) == p)
-        mark_object(m, o, true, watch);
+    if (mark_ends_at(m, p, &o)) mark_object(m, o, true, watch);
 }
 
 struct candidate {
@@ -165,8 +164,7 @@ static inline __attribute__((always_inline)) bool locate(struct marker *m, uintp
         return false;
     }
     const struct span_kind *k = &m->kinds[kind];
-    uint32_t in = (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + (((uint32_t)(e >> 32) & 0xffff) << PAGE_SHIFT_SEEP);
-    uint32_t i = (uint32_t)((uint64_t)in * k->magic >> 32), start = i * k->elem;
+    uint32_t in, i = mark_slot_of(k, e, off, &in), start = i * k->elem;
     if (__builtin_expect(i >= k->nelems, 0)) {
         if (in == start) mark_before(m, m->heap_lo + off, watch);
         return false;

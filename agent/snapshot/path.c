@@ -37,17 +37,12 @@ static struct {
     uintptr_t at;
 } P;
 
-static uint64_t key_of(struct object_ref o)
-{
-    return (uint64_t)o.span << 32 | o.index;
-}
-
 /* The frontier's node that p points into, + 1. */
 static uint32_t frontier_at(uintptr_t p)
 {
     struct object_ref o;
     if (p < P.lo || p >= P.hi || !mark_resolve(P.m, p, &o)) return 0;
-    uint32_t n = child_map_get(&P.index, key_of(o));
+    uint32_t n = child_map_get(&P.index, object_key(o));
     return n > P.first ? n : 0;
 }
 
@@ -64,11 +59,9 @@ static void look_at_root(void *arg, const uintptr_t *lo, const uintptr_t *hi, co
 
 static void add_node(struct object_ref o, uint32_t next, size_t offset)
 {
-    uint32_t *slot = child_map_slot(&P.index, key_of(o));
-    if (*slot) return;
-    *(struct node *)child_vec_add(&P.nodes, sizeof(struct node)) =
-        (struct node){o, next, offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset};
-    *slot = (uint32_t)P.nodes.n;
+    size_t before = P.nodes.n;
+    struct node *n = child_group(&P.index, &P.nodes, object_key(o), sizeof *n);
+    if (P.nodes.n > before) *n = (struct node){o, next, offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset};
 }
 
 static void look_into(struct object_ref o)
