@@ -95,15 +95,16 @@ struct mark_ranges { /* a stack */
 };
 
 /* The heap in chunks of a few MiB, and the pointers into each that were found and not yet looked at (mark_drain.c). */
-enum { MARK_BLOCK = 126 };
-struct mark_block {
+enum { MARK_BLOCK = 126, MARK_BLOCK_BYTES = 512 };
+struct mark_block {          /* aligned to its size */
+    uint32_t at[MARK_BLOCK]; /* offsets in the chunk, from the last one down */
     struct mark_block *next;
-    uint32_t at[MARK_BLOCK]; /* offsets in the chunk */
 };
 struct mark_chunk {
     struct mark_block *first, *last; /* NULL: none, and not in the queue */
-    uint32_t n;                      /* in the last one */
+    uint32_t *to;                    /* above the next free place in the last one: at its start, no place is left */
     bool covered;                    /* has objects that cover.c wants to know references to */
+    bool turn;                       /* its turn: its pointers are marked at once */
 };
 
 /* Where words that are marked from stand. */
@@ -113,11 +114,17 @@ struct origin {
     uintptr_t delta; /* they stand at their address in the program plus this */
 };
 
-struct marker {
+/* What makes a word a pointer. */
+struct filter_ranges {
     uintptr_t keep;    /* bits of a word that make an address */
-    uintptr_t heap_lo; /* aligned to 64 MiB */
-    size_t heap_len;
-    uint64_t **pages;    /* 64 MiB each → 8192 page entries */
+    uintptr_t lo, len; /* the heap, [lo, lo + len]: the end counts; lo is aligned to 64 MiB */
+    /* While the marker watches: stacks of blocked tasks, [slo, slo + slen). */
+    uintptr_t slo[2], slen[2];
+};
+
+struct marker {
+    struct filter_ranges in;
+    uint64_t **pages;    /* 64 MiB each → 8192 page entries; where there is no span, one array of zeros for all */
     uint32_t **span_ids; /* the same → index into spans[] */
     struct span_kind kinds[SPAN_KINDS];
     uint32_t nkinds;
@@ -128,10 +135,9 @@ struct marker {
     size_t nwords;
     struct mark_ranges small, large; /* marked and not yet scanned: objects; (rests of) large objects */
     struct mark_chunk *chunks;
-    uint32_t nchunks, chunk_shift;
+    uint32_t nchunks, chunk_shift, chunk_mask;
     uint32_t *turns; /* ring of the chunks that have pointers */
     uint32_t first_turn, nturns;
-    uintptr_t turn; /* the chunk whose turn it is; UINTPTR_MAX: none's */
     struct mark_block *free_blocks;
     size_t used_blocks, max_blocks;
     unsigned filter; /* enum filter_kind */
@@ -140,11 +146,7 @@ struct marker {
     uint64_t marked_objects, marked_bytes;
     void (*hit)(void *arg, struct object_ref o);
     void *hit_arg;
-    /* ... and call stack_word() for each word that points into one of these: stacks of blocked tasks. Empty: len 0 */
-    struct {
-        uintptr_t lo;
-        size_t len;
-    } stacks[2];
+    /* ... and call stack_word() for each word that points into one of in's stacks */
     void (*stack_word)(void *arg, uintptr_t p);
     struct cover *cover; /* not NULL: what references to large objects cover is noted */
     /* Not NULL: mark_words() and what uses it mark nothing but tell what they are given. */
@@ -172,11 +174,10 @@ void mark_collect(struct marker *m);                        /* spans and free sl
 void mark_chunks_init(struct marker *m, size_t heap_bytes); /* mark_drain.c, for mark_collect() */
 /* References into [lo, hi) are of interest to cover.c. */
 void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi);
-/* off: from heap_lo. */
+/* off: from in.lo. */
 static inline uint64_t mark_page_entry(const struct marker *m, uintptr_t off)
 {
-    const uint64_t *arena = m->pages[off >> ARENA_SHIFT];
-    return arena ? arena[(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)] : 0;
+    return m->pages[off >> ARENA_SHIFT][(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
 }
 /* Of an entry of a small class: the slot of off, and *in, how far into the span off is. */
 static inline uint32_t mark_slot_of(const struct span_kind *k, uint64_t entry, uintptr_t off, uint32_t *in)

@@ -65,7 +65,7 @@ void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const
     if (size < COVER_MIN_BYTES) return;
     struct covered *v = covered_of(m->cover, o);
     if (v->full) return;
-    uintptr_t at = (*w & m->keep) - object_base(m, o);
+    uintptr_t at = (*w & m->in.keep) - object_base(m, o);
     size_t rest = size - at, unit = *w % 8 ? 1 : UNIT, n = 0;
     bool front = at < HEADER;
     bool triple = end - w > 2 && w[1] <= w[2] && w[2] > 0 && w[2] <= rest && (!front || w[2] >= LEAST_LENGTH);

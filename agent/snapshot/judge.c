@@ -169,11 +169,11 @@ static void watch_stacks(struct marker *m)
         if (d > gap) gap = d, split = i;
     }
     if (split == 0) split = n;
-    m->stacks[0].lo = tasks()[J.by_stack[0]].stack_lo;
-    m->stacks[0].len = tasks()[J.by_stack[split - 1]].stack_hi - m->stacks[0].lo;
+    m->in.slo[0] = tasks()[J.by_stack[0]].stack_lo;
+    m->in.slen[0] = tasks()[J.by_stack[split - 1]].stack_hi - m->in.slo[0];
     if (split < n) {
-        m->stacks[1].lo = tasks()[J.by_stack[split]].stack_lo;
-        m->stacks[1].len = tasks()[J.by_stack[n - 1]].stack_hi - m->stacks[1].lo;
+        m->in.slo[1] = tasks()[J.by_stack[split]].stack_lo;
+        m->in.slen[1] = tasks()[J.by_stack[n - 1]].stack_hi - m->in.slo[1];
     }
     m->stack_word = on_stack_word;
     m->watch = true;
@@ -322,7 +322,7 @@ static void note_waits_on_stacks(const struct marker *m)
 {
     for (size_t i = 0; i < J.waits.n; i++) {
         uintptr_t p = waits()[i].object;
-        if (p - m->stacks[0].lo >= m->stacks[0].len && p - m->stacks[1].lo >= m->stacks[1].len) continue;
+        if (p - m->in.slo[0] >= m->in.slen[0] && p - m->in.slo[1] >= m->in.slen[1]) continue;
         struct task_rec *t = stack_at(p, false);
         if (t && t != &tasks()[waits()[i].task]) t->pointed_into = true;
     }
@@ -393,7 +393,7 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
     note_waits_on_stacks(m);
     if (j->proofs) tell_providers();
     m->hit = no_hit;
-    m->stacks[0].len = m->stacks[1].len = 0;
+    m->in.slen[0] = m->in.slen[1] = 0;
     judge_unwind(job, j);
     timers_judge(job, j);
     defers_judge(job, j);

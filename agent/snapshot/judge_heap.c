@@ -90,7 +90,7 @@ static void join_ahead(struct mark_word *w, uint32_t index, uintptr_t start)
 
 static void note_pointer(uintptr_t p)
 {
-    uintptr_t off = p - H.m->heap_lo;
+    uintptr_t off = p - H.m->in.lo;
     uint64_t e = mark_page_entry(H.m, off);
     uint32_t kind = (uint32_t)(e >> 48);
     if (kind <= SPAN_KIND_LARGE) {
@@ -116,8 +116,8 @@ static void note_children(struct object_ref o)
     uintptr_t base = object_base(H.m, o), size = span_elem(s);
     const uintptr_t *w = (const uintptr_t *)base, *end = w + size / 8;
     for (; w < end; w++) {
-        uintptr_t p = *w & H.m->keep;
-        if (p - H.m->heap_lo <= H.m->heap_len && p - base >= size) note_pointer(p);
+        uintptr_t p = *w & H.m->in.keep;
+        if (p - H.m->in.lo <= H.m->in.len && p - base >= size) note_pointer(p);
     }
 }
 

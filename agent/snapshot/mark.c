@@ -84,7 +84,7 @@ static int add_span(void *arg, const struct heap_span_info *s)
     if (kind == SPAN_KIND_LARGE || m->kinds[kind].covered)
         mark_chunks_cover(m, r->base, r->base + (s->npages << PAGE_SHIFT_SEEP));
     for (size_t i = 0; i < s->npages; i++) {
-        size_t page = ((s->base - m->heap_lo) >> PAGE_SHIFT_SEEP) + i, arena = page / ARENA_PAGES;
+        size_t page = ((s->base - m->in.lo) >> PAGE_SHIFT_SEEP) + i, arena = page / ARENA_PAGES;
         if (!m->pages[arena]) {
             m->pages[arena] = scratch_alloc(ARENA_PAGES * sizeof **m->pages);
             m->span_ids[arena] = scratch_alloc(ARENA_PAGES * sizeof **m->span_ids);
@@ -99,19 +99,19 @@ static int add_span(void *arg, const struct heap_span_info *s)
 void mark_collect(struct marker *m)
 {
     memset(m, 0, sizeof *m);
-    m->keep = UINTPTR_MAX >> agent_options.tag_bits;
+    m->in.keep = UINTPTR_MAX >> agent_options.tag_bits;
     struct collect c = {.m = m};
     heap_walk_spans(count_span, &c);
     if (c.n > 0) { /* a program with a malloc of its own has no span */
-        m->heap_lo = c.lo >> ARENA_SHIFT << ARENA_SHIFT;
-        m->heap_len = c.hi - m->heap_lo;
+        m->in.lo = c.lo >> ARENA_SHIFT << ARENA_SHIFT;
+        m->in.len = c.hi - m->in.lo;
     } else
-        m->heap_lo = (uintptr_t)1 << 62; /* no word points there */
+        m->in.lo = (uintptr_t)1 << 62; /* no word points there */
     m->nspans = c.n;
     m->nwords = c.words;
     m->nkinds = SPAN_KIND_LARGE + 1;
-    m->pages = scratch_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->pages);
-    m->span_ids = scratch_alloc(((m->heap_len >> ARENA_SHIFT) + 1) * sizeof *m->span_ids);
+    m->pages = scratch_alloc(((m->in.len >> ARENA_SHIFT) + 1) * sizeof *m->pages);
+    m->span_ids = scratch_alloc(((m->in.len >> ARENA_SHIFT) + 1) * sizeof *m->span_ids);
     m->spans = scratch_alloc(c.n * sizeof *m->spans);
     m->mspans = scratch_alloc(c.n * sizeof *m->mspans);
     m->words = scratch_alloc(c.words * sizeof *m->words);
@@ -119,14 +119,17 @@ void mark_collect(struct marker *m)
     c = (struct collect){.m = m};
     heap_walk_spans(add_span, &c);
     m->nspans = c.n;
+    uint64_t *none = scratch_alloc(ARENA_PAGES * sizeof *none);
+    for (size_t i = 0; i <= m->in.len >> ARENA_SHIFT; i++)
+        if (!m->pages[i]) m->pages[i] = none;
 }
 
 /* ---- pointers */
 
 bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o)
 {
-    uintptr_t off = p - m->heap_lo;
-    if (off >= m->heap_len || !mark_page_entry(m, off)) return false;
+    uintptr_t off = p - m->in.lo;
+    if (off >= m->in.len || !mark_page_entry(m, off)) return false;
     uint32_t id = m->span_ids[off >> ARENA_SHIFT][(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
     const struct span_rec *s = &m->spans[id];
     uint32_t i = (uint32_t)((uint64_t)(uint32_t)(p - s->base) * s->magic >> 32);

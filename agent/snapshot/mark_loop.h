@@ -12,27 +12,21 @@
 INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, const uintptr_t *end,
                        uintptr_t self_lo, uintptr_t self_size, bool watch)
 {
-    const struct filter_ranges r = {m->keep,
-                                    m->heap_lo,
-                                    m->heap_len,
-                                    watch,
-                                    {m->stacks[0].lo, m->stacks[1].lo},
-                                    {m->stacks[0].len, m->stacks[1].len}};
+    const struct filter_ranges *r = &m->in;
     while (w < stop) {
         unsigned n = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
-        unsigned hits = FILTER(w, n, &r);
+        unsigned hits = FILTER(w, n, r, watch);
         for (; hits; hits &= hits - 1) {
             const uintptr_t *at = w + __builtin_ctz(hits);
-            uintptr_t p = *at & r.keep, off = p - r.lo;
+            uintptr_t p = *at & r->keep, off = p - r->lo;
             if (p - self_lo < self_size) continue;
             if (watch) {
-                if (p - r.slo[0] < r.slen[0] || p - r.slo[1] < r.slen[1]) m->stack_word(m->hit_arg, p);
-                if (off > r.len) continue;
+                if (p - r->slo[0] < r->slen[0] || p - r->slo[1] < r->slen[1]) m->stack_word(m->hit_arg, p);
+                if (off > r->len) continue;
             }
-            uintptr_t chunk = off >> m->chunk_shift;
-            struct mark_chunk *c = &m->chunks[chunk];
+            struct mark_chunk *c = &m->chunks[off >> m->chunk_shift];
             if (__builtin_expect(c->covered, 0) && m->cover) note_cover(m, at, end);
-            if (chunk == m->turn || !append(m, c, off)) mark_now(m, off, watch);
+            if (c->turn || !append(m, c, off)) mark_now(m, off, watch);
         }
         w += n;
     }
@@ -67,52 +61,58 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
 
 /* ---- turns */
 
-INLINE void NAME(do_block)(struct marker *m, const uint32_t *at, unsigned n, bool watch)
+/* Puts an object into the ring and scans the one that stood in its place. */
+INLINE void NAME(pass_on)(struct marker *m, struct coming *l, uintptr_t base, size_t size, bool watch)
 {
-    struct candidate c[MARK_BLOCK];
-    struct mark_range todo[MARK_BLOCK];
-    uintptr_t base = m->turn << m->chunk_shift;
-    unsigned nc = 0, nt = 0;
-    for (unsigned i = 0; i < n; i++) {
-        if (!locate(m, base + at[i], &c[nc], watch)) continue;
-        __builtin_prefetch(c[nc++].w, 1);
-    }
-    for (unsigned i = 0; i < nc; i++) {
-        if (!test_and_set(m, &c[i], watch)) continue;
-        uint32_t size = m->kinds[c[i].kind].elem;
-        const char *p = (const char *)c[i].base;
-        __builtin_prefetch(p);
-        for (uint32_t k = LINE; k < size && k < FETCH_LINES * LINE; k += LINE) __builtin_prefetch(p + k);
-        todo[nt++] = (struct mark_range){c[i].base, c[i].base + size};
-    }
-    for (unsigned i = 0; i < nt; i++) {
-        if (todo[i].hi - todo[i].lo > PIECE)
-            push_range(m, todo[i].lo, todo[i].hi);
-        else
-            NAME(scan_object)(m, todo[i].lo, todo[i].hi, watch);
-        NAME(scan_small)(m, watch);
-    }
+    unsigned at = l->at++ % AHEAD;
+    uintptr_t old = l->base[at], end = old + l->size[at];
+    l->base[at] = base;
+    l->size[at] = size;
+    if (!old) return;
+    NAME(scan_object)(m, old, end, watch);
     NAME(scan_small)(m, watch);
 }
 
 INLINE void NAME(take_turn)(struct marker *m, bool watch)
 {
-    m->turn = m->turns[m->first_turn];
+    struct coming l = {.at = 0};
+    uint32_t turn = m->turns[m->first_turn];
     if (++m->first_turn == m->nchunks) m->first_turn = 0;
     m->nturns--;
-    struct mark_chunk *c = &m->chunks[m->turn];
+    struct mark_chunk *c = &m->chunks[turn];
     struct mark_block *b = c->first, *next;
-    unsigned rest = c->n;
+    uintptr_t base = (uintptr_t)turn << m->chunk_shift;
+    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    const uint32_t *rest = c->to;
+    c->turn = true;
     c->first = c->last = NULL;
-    c->n = MARK_BLOCK;
+    c->to = NULL;
     for (; b; b = next) {
         next = b->next;
-        NAME(do_block)(m, b->at, next ? MARK_BLOCK : rest, watch);
+        const uint32_t *end = next ? b->at : rest;
+        for (const uint32_t *at = b->at + MARK_BLOCK; at-- > end;) {
+            struct candidate k;
+            if (!locate(m, base + *at, entries[*at >> PAGE_SHIFT_SEEP], &k, watch) || !test_and_set(m, &k, watch))
+                continue;
+            size_t size = m->kinds[k.kind].elem;
+            const char *p = (const char *)k.base;
+            __builtin_prefetch(p);
+            if (size > LINE) {
+                for (size_t d = LINE; d < size && d < FETCH_LINES * LINE; d += LINE) __builtin_prefetch(p + d);
+                if (size > PIECE) {
+                    push_range(m, k.base, k.base + size);
+                    continue;
+                }
+            }
+            NAME(pass_on)(m, &l, k.base, size, watch);
+        }
         b->next = m->free_blocks;
         m->free_blocks = b;
         m->used_blocks--;
     }
-    m->turn = UINTPTR_MAX;
+    for (int i = 0; i < AHEAD; i++) NAME(pass_on)(m, &l, 0, 0, watch);
+    NAME(scan_small)(m, watch);
+    c->turn = false;
 }
 
 INLINE void NAME(drain)(struct marker *m, bool watch)

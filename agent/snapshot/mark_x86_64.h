@@ -11,30 +11,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/snapshot/child.h"
+
 enum filter_kind { FILTER_WORDS, FILTER_AVX2, FILTER_AVX512, FILTERS };
 enum { FILTER_STEP = 8 };
 
 #define FILTER_AVX2_CODE   __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define FILTER_AVX512_CODE __attribute__((target("avx2,bmi,bmi2,popcnt,avx512f,avx512vl")))
 
-struct filter_ranges {
-    uintptr_t keep; /* bits of a word that count */
-    uintptr_t lo;   /* [lo, lo + len]: the end counts */
-    uintptr_t len;
-    bool stacks; /* look at these as well: [slo, slo + slen) */
-    uintptr_t slo[2];
-    uintptr_t slen[2];
-};
-
-/* Each returns a bit for each of the n words (at most FILTER_STEP) at w. */
+/* Each returns a bit for each of the n words (at most FILTER_STEP) at w; stacks: r's are looked at as well. */
 static inline __attribute__((always_inline)) unsigned filter_words(const uintptr_t *w, unsigned n,
-                                                                   const struct filter_ranges *r)
+                                                                   const struct filter_ranges *r, bool stacks)
 {
     unsigned hits = 0;
     for (unsigned i = 0; i < n; i++) {
         uintptr_t p = w[i] & r->keep;
         bool hit = p - r->lo <= r->len;
-        if (r->stacks) hit = hit || p - r->slo[0] < r->slen[0] || p - r->slo[1] < r->slen[1];
+        if (stacks) hit = hit || p - r->slo[0] < r->slen[0] || p - r->slo[1] < r->slen[1];
         hits |= (unsigned)hit << i;
     }
     return hits;
@@ -48,12 +41,13 @@ static inline __attribute__((always_inline)) FILTER_AVX2_CODE __m256i above_avx2
 }
 
 static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned four_avx2(const uintptr_t *w, __m256i which,
-                                                                                 const struct filter_ranges *r)
+                                                                                 const struct filter_ranges *r,
+                                                                                 bool stacks)
 {
     __m256i v =
         _mm256_and_si256(_mm256_maskload_epi64((const long long *)w, which), _mm256_set1_epi64x((long long)r->keep));
     __m256i out = above_avx2(_mm256_sub_epi64(v, _mm256_set1_epi64x((long long)r->lo)), r->len);
-    if (r->stacks)
+    if (stacks)
         for (int i = 0; i < 2; i++) {
             if (!r->slen[i]) continue;
             __m256i d = _mm256_sub_epi64(v, _mm256_set1_epi64x((long long)r->slo[i]));
@@ -63,23 +57,25 @@ static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned four_avx2
 }
 
 static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned filter_avx2(const uintptr_t *w, unsigned n,
-                                                                                   const struct filter_ranges *r)
+                                                                                   const struct filter_ranges *r,
+                                                                                   bool stacks)
 {
     static const int64_t first[16] = {-1, -1, -1, -1, -1, -1, -1, -1}; /* from 8 - n on: n are set */
     const int64_t *which = first + FILTER_STEP - n;
-    unsigned low = four_avx2(w, _mm256_loadu_si256((const __m256i *)which), r);
-    return low | four_avx2(w + 4, _mm256_loadu_si256((const __m256i *)(which + 4)), r) << 4;
+    unsigned low = four_avx2(w, _mm256_loadu_si256((const __m256i *)which), r, stacks);
+    return low | four_avx2(w + 4, _mm256_loadu_si256((const __m256i *)(which + 4)), r, stacks) << 4;
 }
 
 static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned filter_avx512(const uintptr_t *w, unsigned n,
-                                                                                       const struct filter_ranges *r)
+                                                                                       const struct filter_ranges *r,
+                                                                                       bool stacks)
 {
     __mmask8 which = (__mmask8)(0xffu >> (FILTER_STEP - n));
     __m512i v = n == FILTER_STEP ? _mm512_loadu_si512(w) : _mm512_maskz_loadu_epi64(which, w);
     v = _mm512_and_si512(v, _mm512_set1_epi64((long long)r->keep));
     unsigned hits = _mm512_cmple_epu64_mask(_mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->lo)),
                                             _mm512_set1_epi64((long long)r->len));
-    if (r->stacks)
+    if (stacks)
         for (int i = 0; i < 2; i++)
             hits |= _mm512_cmplt_epu64_mask(_mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->slo[i])),
                                             _mm512_set1_epi64((long long)r->slen[i]));

@@ -10,13 +10,13 @@
 
 #include "agent/snapshot/mark_x86_64.h"
 
-static FILTER_AVX2_CODE unsigned by_avx2(const uintptr_t *w, unsigned n, const struct filter_ranges *r)
+static FILTER_AVX2_CODE unsigned by_avx2(const uintptr_t *w, unsigned n, const struct filter_ranges *r, bool stacks)
 {
-    return filter_avx2(w, n, r);
+    return filter_avx2(w, n, r, stacks);
 }
-static FILTER_AVX512_CODE unsigned by_avx512(const uintptr_t *w, unsigned n, const struct filter_ranges *r)
+static FILTER_AVX512_CODE unsigned by_avx512(const uintptr_t *w, unsigned n, const struct filter_ranges *r, bool stacks)
 {
-    return filter_avx512(w, n, r);
+    return filter_avx512(w, n, r, stacks);
 }
 
 static uint64_t seed = 88172645463325252u;
@@ -48,15 +48,15 @@ static void finds_what_the_loop_finds(void **state)
         struct filter_ranges r = {.keep = round % 2 ? UINTPTR_MAX : UINTPTR_MAX >> 8,
                                   .lo = 0x700000000000u + next() % 4096 * 64,
                                   .len = next() % 1000000,
-                                  .stacks = round % 3 == 0,
                                   .slo = {0x100000, 0x7fff00000000u},
                                   .slen = {round % 5 ? 4096 : 0, round % 7 ? 8192 : 0}};
         uintptr_t *w = malloc(FILTER_STEP * sizeof *w); /* beyond n nothing may be looked at, nor found */
         unsigned n = 1 + (unsigned)(next() % FILTER_STEP);
         for (unsigned i = 0; i < FILTER_STEP; i++) w[i] = some_word(&r);
-        unsigned want = filter_words(w, n, &r);
-        assert_int_equal(by_avx2(w, n, &r), want);
-        if (best == FILTER_AVX512) assert_int_equal(by_avx512(w, n, &r), want);
+        bool stacks = round % 3 == 0;
+        unsigned want = filter_words(w, n, &r, stacks);
+        assert_int_equal(by_avx2(w, n, &r, stacks), want);
+        if (best == FILTER_AVX512) assert_int_equal(by_avx512(w, n, &r, stacks), want);
         hits += (unsigned)__builtin_popcount(want);
         free(w);
     }
