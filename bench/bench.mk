@@ -1,6 +1,6 @@
 # Benchmarks: make bench, or one suite: make bench-alloc bench-coro bench-snapshot. BENCH_ROUNDS=1 for a quick look.
 # Each prints a table and writes bench/results/SUITE.json (format: docs/benchmarks.md).
-BENCH_LOADS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/alloc/*.c bench/probe/*.c bench/replay/*.c bench/snapshot/*.c))
+BENCH_LOADS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/alloc/*.c bench/probe/*.c bench/replay/*.c) bench/snapshot/graph.c)
 BENCH_CORO  := $(addprefix $(BUILD)/bench/coro/,seep pack switch go boost st httpd-go)
 BENCH_RUN   := $(BUILD)/bench/run
 BENCH_ENV   := SEEP_LIB=$(abspath $(BUILD)/libseep.so) BENCH_BIN=$(abspath $(BUILD)/bench) BUILD=$(BUILD)
@@ -8,9 +8,9 @@ BENCH_ENV   := SEEP_LIB=$(abspath $(BUILD)/libseep.so) BENCH_BIN=$(abspath $(BUI
 $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -fno-builtin-malloc -D_GNU_SOURCE -I. -Iagent/include -MMD -MP -MF $@.d -o $@ $< -lpthread -ldl
-$(BUILD)/bench/coro/seep $(BUILD)/bench/coro/pack: $(BUILD)/bench/coro/%: bench/coro/%.c $(BUILD)/libseep.so
+$(addprefix $(BUILD)/bench/,coro/seep coro/pack snapshot/tasks): $(BUILD)/bench/%: bench/%.c $(BUILD)/libseep.so
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -Icoro/include -MMD -MP -MF $@.d -o $@ $< -L$(BUILD) -lseep -Wl,-rpath,'$$ORIGIN/../..'
+	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -I. -Iagent/include -Icoro/include -MMD -MP -MF $@.d -o $@ $< -L$(BUILD) -lseep -Wl,-rpath,'$$ORIGIN/../..'
 $(BUILD)/bench/coro/switch: bench/coro/switch.c coro/context.c coro/context_x86_64.S coro/context.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -I. -o $@ $(filter-out %.h,$^)
@@ -37,7 +37,7 @@ bench-traces: agent
 .PHONY: bench bench-alloc bench-coro bench-snapshot bench-programs setup-bench
 setup-bench:
 	@tools/setup.sh bench
-bench-programs: $(BENCH_LOADS) $(BENCH_RUN)
+bench-programs: $(BENCH_LOADS) $(BUILD)/bench/snapshot/tasks $(BENCH_RUN)
 bench: bench-alloc bench-coro bench-snapshot
 bench-coro: setup-bench
 	@$(MAKE) --no-print-directory agent $(BENCH_CORO) $(BENCH_RUN) $(BUILD)/examples/httpd
@@ -47,6 +47,6 @@ bench-alloc bench-snapshot: setup-bench
 	@$(MAKE) --no-print-directory agent analyzer bench-programs
 	@mkdir -p bench/results
 	@$(if $(filter bench-alloc,$@),$(MAKE) --no-print-directory bench-traces)
-	@$(BENCH_ENV) $(if $(filter bench-alloc,$@),$(BENCH_RUN) bench/alloc.plan bench/results/alloc.json,bench/snapshot.sh bench/results/snapshot.json)
+	@$(BENCH_ENV) $(BENCH_RUN) bench/$(@:bench-%=%).plan bench/results/$(@:bench-%=%).json
 
 -include $(addsuffix .d,$(BENCH_LOADS))

@@ -33,10 +33,19 @@ static struct {
     char *p, *end;
 } arena;
 
+static size_t rounded(size_t size)
+{
+    return (size + 15) & ~(size_t)15;
+}
+static bool own_mapping(size_t size)
+{
+    return rounded(size) > CHUNK / 4;
+}
+
 void *scratch_alloc(size_t size)
 {
-    size = (size + 15) & ~(size_t)15;
-    if (size > CHUNK / 4) {
+    size = rounded(size);
+    if (own_mapping(size)) {
         void *p = os_alloc(size, OS_OTHER);
         if (!p) child_fail(-ENOMEM, "no memory for the analysis (%zu bytes)", size);
         if (size >= 2 * CHUNK) os_huge(p, size, true);
@@ -53,6 +62,19 @@ void *scratch_alloc(size_t size)
     void *p = arena.p;
     arena.p += size;
     return p;
+}
+
+/* p is of scratch_alloc(), or NULL and old_size 0. */
+static void *scratch_grow(void *p, size_t old_size, size_t size)
+{
+    if (own_mapping(old_size)) {
+        p = os_remap(p, rounded(old_size), rounded(size));
+        if (!p) child_fail(-ENOMEM, "no memory for the analysis (%zu bytes)", size);
+        return p;
+    }
+    void *new = scratch_alloc(size);
+    if (old_size) memcpy(new, p, old_size);
+    return new;
 }
 
 _Noreturn void child_fail(int error, const char *fmt, ...)
@@ -98,9 +120,7 @@ void *child_vec_add(struct child_vec *v, size_t item_size)
 {
     if (v->n == v->room) {
         size_t room = v->room ? v->room * 2 : 16;
-        char *items = scratch_alloc(room * item_size);
-        if (v->n) memcpy(items, v->items, v->n * item_size);
-        v->items = items;
+        v->items = scratch_grow(v->items, v->n * item_size, room * item_size);
         v->room = room;
     }
     return v->items + v->n++ * item_size;
@@ -206,6 +226,11 @@ void snapshot_child_prepare(void)
 
 /* ---- the child's */
 
+static size_t own_bytes(void)
+{
+    return os_kind_bytes(OS_OTHER) + os_kind_bytes(OS_GC);
+}
+
 static void run(const struct snapshot_job *job)
 {
     static struct marker m;
@@ -213,6 +238,7 @@ static void run(const struct snapshot_job *job)
     static struct root_stats roots;
     static struct account a;
     uint64_t begin = os_mono_ns();
+    size_t before = own_bytes();
     account_read(&a, process_start()->pid, job); /* first: the program runs on and its figures with it */
     uint64_t t0 = os_mono_ns();
     mark_collect(&m);
@@ -238,9 +264,9 @@ static void run(const struct snapshot_job *job)
     job->result->unreachable_objects = j.unreachable_objects;
     job->result->unreachable_bytes = j.unreachable_bytes;
     job->result->leaked_tasks = j.leaked_tasks;
-    log_verbose(2, "snapshot %u: account %lu us, mark %lu us, judge %lu us, roots %lu KiB", job->seq,
+    log_verbose(2, "snapshot %u: account %lu us, mark %lu us, judge %lu us, roots %lu KiB, memory %lu KiB", job->seq,
                 (unsigned long)(t0 - begin) / 1000, (unsigned long)(t1 - t0) / 1000, (unsigned long)(t2 - t1) / 1000,
-                (unsigned long)roots.bytes / 1024);
+                (unsigned long)roots.bytes / 1024, (unsigned long)(own_bytes() - before) / 1024);
     if (job->request.check)
         check_fill(job, &j);
     else

@@ -252,12 +252,14 @@ struct task_rec {
     uint64_t blocked_since_ns;
     uintptr_t stack_lo, stack_hi, sp, pc, fp;
     uintptr_t stack_top; /* below it are the frames of the program */
-    const void *image;
+    const void *image;   /* the live part of its stack stands there: packed, or a copy */
+    bool copied;
     uint64_t committed_bytes, schedules, cpu_ns;
     uintptr_t ref; /* seep_task.ref */
     bool
         pointed_into; /* a live word outside of its frames points into them; known of blocked ones and those with a ref */
     uint32_t defer_depth;
+    uint32_t awaited;       /* first of the waits for what stands on its stack, + 1 */
     uint32_t ring;          /* of DOOM_RING: the next one of the ring, + 1 */
     uint64_t first_seen_ns; /* mono_ns of the first snapshot that proved it leaked; 0: not leaked */
 };

@@ -39,7 +39,8 @@ static struct {
     struct marker *m;
     struct child_vec tasks, waits, regs;
     uint8_t provider;
-    struct child_map waiters; /* object, or stack → head of its waits + 1 */
+    bool copies;              /* not of threads */
+    struct child_map waiters; /* object → first of its waits + 1 */
     uint32_t *work;           /* tasks that have become live and whose stacks are to be scanned */
     size_t nwork;
     uint32_t *by_stack; /* blocked tasks, and those with a ref, in the order of their stacks */
@@ -57,6 +58,18 @@ static struct wait_rec *waits(void)
 }
 
 /* ---- collecting */
+
+/* The stacks of a million tasks are a page each, in no cache and under page tables of their own: to look at them three times (here, to
+ * unwind, to mark) takes three times as long as to copy the few bytes that most of them have. */
+static void copy_stack(struct task_rec *t)
+{
+    enum { MOST = 1024 };
+    if (t->sp < t->stack_lo || t->sp >= t->stack_hi || t->stack_hi - t->sp > MOST) return;
+    void *p = scratch_alloc(t->stack_hi - t->sp);
+    memcpy(p, (const void *)t->sp, t->stack_hi - t->sp);
+    t->image = p;
+    t->copied = true;
+}
 
 static int collect_task(void *arg, const struct seep_task *t)
 {
@@ -85,6 +98,7 @@ static int collect_task(void *arg, const struct seep_task *t)
                            .ref = t->state == SEEP_TASK_WAITING ? t->ref : 0,
                            .regs = (uint32_t)J.regs.n,
                            .waits = (uint32_t)J.waits.n};
+    if (!r->image && t->state == SEEP_TASK_WAITING && J.copies) copy_stack(r);
     for (unsigned i = 0; i < t->nregs && i < SEEP_TASK_REGS; i++, r->nregs++)
         *(uintptr_t *)child_vec_add(&J.regs, sizeof(uintptr_t)) = t->regs[i];
     for (unsigned i = 0; i < t->nwaits; i++, r->nwaits++) {
@@ -187,8 +201,9 @@ void judge_collect(struct marker *m, const struct snapshot_job *job, struct judg
         const struct seep_task_provider *p = provider_get(i);
         J.provider = (uint8_t)i;
         size_t first = J.tasks.n;
+        J.copies = strcmp(p->name, "thread") != 0;
         p->iterate(p->ctx, collect_task, NULL);
-        if (strcmp(p->name, "thread") != 0) continue;
+        if (J.copies) continue;
         J.threads = first;
         J.threads_end = J.tasks.n;
         for (size_t k = first; k < J.tasks.n; k++) tasks()[k].is_thread = true;
@@ -272,11 +287,9 @@ void judge_visit_tasks(const struct snapshot_job *job)
     J.m->origin = (struct origin){0};
 }
 
-enum { ON_STACK = UINT32_MAX }; /* a span id for keys of stacks */
-
-static void wake_waiters(uint64_t key)
+static void wake_waiters(uint32_t first)
 {
-    for (uint32_t i = child_map_get(&J.waiters, key); i; i = waits()[i - 1].next) {
+    for (uint32_t i = first; i; i = waits()[i - 1].next) {
         waits()[i - 1].reached = true;
         make_live(waits()[i - 1].task);
     }
@@ -296,7 +309,7 @@ static void on_hit(void *arg, struct object_ref o)
 {
     (void)arg;
     mark_word_of(J.m, o)->extra &= ~(1ull << (o.index & 63));
-    wake_waiters(object_key(o));
+    wake_waiters(child_map_get(&J.waiters, object_key(o)));
 }
 
 /* Leaked tasks reach what they wait for themselves: that wakes nobody. */
@@ -313,7 +326,7 @@ static void run_worklist(const struct snapshot_job *job)
         to = J.nwork;
         for (size_t i = done; i < to; i++) scan_task(&tasks()[J.work[i]], job);
         mark_drain(J.m);
-        for (size_t i = done; i < to; i++) wake_waiters(object_key((struct object_ref){ON_STACK, J.work[i]}));
+        for (size_t i = done; i < to; i++) wake_waiters(tasks()[J.work[i]].awaited);
     }
 }
 
@@ -338,9 +351,8 @@ static void tell_providers(void)
     }
 }
 
-static void watch(uint32_t index, uint64_t key)
+static void watch(uint32_t index, uint32_t *head)
 {
-    uint32_t *head = child_map_slot(&J.waiters, key);
     waits()[index].next = *head;
     *head = index + 1;
 }
@@ -354,13 +366,13 @@ static void watch_or_release(uint32_t index)
         if (timers_wake(o)) tasks()[w->task].wakeable = true;
         if (!timers_wake(o) && !mark_is_marked(J.m, o)) {
             mark_word_of(J.m, o)->extra |= 1ull << (o.index & 63);
-            watch(index, object_key(o));
+            watch(index, child_map_slot(&J.waiters, object_key(o)));
             return;
         }
     } else {
-        const struct task_rec *t = stack_at(w->object, false);
+        struct task_rec *t = stack_at(w->object, false);
         if (t && !t->live) {
-            watch(index, object_key((struct object_ref){ON_STACK, (uint32_t)(t - tasks())}));
+            watch(index, &t->awaited);
             return;
         }
     }

@@ -49,7 +49,7 @@ static int by_lo(const void *a, const void *b)
 static bool counts(const struct task_rec *t)
 {
     bool known = t->sp >= t->stack_lo + RED_ZONE && t->sp < t->stack_hi;
-    if (!known || t->image) return false;
+    if (!known || (t->image && !t->copied)) return false;
     if (t->is_thread) return t->create_stack != 0;
     return t->state == SEEP_TASK_WAITING || t->state == SEEP_TASK_RUNNABLE;
 }

@@ -149,7 +149,10 @@ void judge_groups(struct marker *m, const struct snapshot_job *job, struct judge
     child_sort(g, groups.n, sizeof *g, bigger_first);
     for (size_t k = 0; k < groups.n; k++, g++) {
         m->marked_objects = m->marked_bytes = 0;
-        for (uint32_t i = g->first; i; i = next[i - 1]) scan(&j->tasks[i - 1], job);
+        for (uint32_t i = g->first; i; i = next[i - 1]) {
+            fetch_ahead(j, i - 1);
+            scan(&j->tasks[i - 1], job);
+        }
         mark_drain(m);
         tell(g, m, job, j);
     }

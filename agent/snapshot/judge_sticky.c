@@ -23,23 +23,26 @@ struct entry {
 };
 enum { ENTRIES = 1 << 21, TRIES = 64 };
 
-static struct entry *table;
+static struct table {
+    uint64_t ntasks; /* remembered; the rest are notes */
+    struct entry at[ENTRIES];
+} * table;
 static int table_pid;
 
 void judge_sticky_prepare(void)
 {
     if (table && table_pid == os_getpid()) return;
     table_pid = os_getpid(); /* a forked child's tasks are others: the table of its parent is not its own */
-    long p = sys6(SYS_mmap, 0, ENTRIES * (long)sizeof *table, PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (table) sys3(SYS_munmap, (long)table, ENTRIES * (long)sizeof *table, 0);
-    table = p < 0 && p > -4096 ? NULL : (struct entry *)p;
-    if (table) sys3(SYS_madvise, p, ENTRIES * (long)sizeof *table, MADV_DONTDUMP);
+    long p = sys6(SYS_mmap, 0, (long)sizeof *table, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+                  -1, 0);
+    if (table) sys3(SYS_munmap, (long)table, (long)sizeof *table, 0);
+    table = p < 0 && p > -4096 ? NULL : (struct table *)p;
+    if (table) sys3(SYS_madvise, p, (long)sizeof *table, MADV_DONTDUMP);
 }
 
 bool judge_sticky_owns(uintptr_t lo, uintptr_t hi)
 {
-    return table && lo < (uintptr_t)(table + ENTRIES) && hi > (uintptr_t)table;
+    return table && lo < (uintptr_t)(table + 1) && hi > (uintptr_t)table;
 }
 
 static uint64_t key_of(const struct judgement *j, const struct task_rec *t)
@@ -54,7 +57,7 @@ static struct entry *find(uint64_t key, bool add)
 {
     size_t at = (size_t)(key * 0x9e3779b97f4a7c15ull >> 32);
     for (int i = 0; table && i < TRIES; i++, at++) {
-        struct entry *e = &table[at % ENTRIES];
+        struct entry *e = &table->at[at % ENTRIES];
         if (e->key == key || (add && !e->key)) return e;
         if (!e->key) return NULL;
     }
@@ -63,7 +66,7 @@ static struct entry *find(uint64_t key, bool add)
 
 void judge_recall(struct judgement *j)
 {
-    for (size_t i = 0; table && i < j->ntasks; i++) {
+    for (size_t i = 0; table && table->ntasks && i < j->ntasks; i++) {
         struct task_rec *t = &j->tasks[i];
         const struct entry *e = t->blocked ? find(key_of(j, t), false) : NULL;
         if (!e) continue;
@@ -80,6 +83,7 @@ void judge_remember(struct judgement *j, const struct snapshot_job *job)
         struct entry *e = find(key_of(j, t), true);
         t->first_seen_ns = job->mono_ns;
         if (!e) continue;
+        table->ntasks++;
         e->mono_ns = job->mono_ns;
         e->key = key_of(j, t);
     }
