@@ -56,8 +56,7 @@ int cmd_baseline(int argc, char **argv)
     struct recording *r = view_open(&v, &snaps, &n, &code);
     if (r) {
         struct finding *f = NULL;
-        size_t nf = findings_load(r, snaps, n, &f), before = b.n;
-        findings_add_trends(r, snaps, n, &f, &nf);
+        size_t nf = findings_all(r, snaps, n, &f), before = b.n;
         baseline_apply(&b, f, nf);
         baseline_update(r, &b, f, nf, prune);
         if (!view_failed(r, &code)) {

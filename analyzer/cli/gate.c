@@ -266,8 +266,7 @@ static int judge(struct gate *g, const struct outcome *o, bool keep)
         err_set(&e, EXIT_INPUT, "FAIL: no data of %zu of %s (--all-seen); `seep info %s` lists them", missed,
                 unit_plural((int64_t)r->nprocesses, "process"), g->view.file);
     if (!e.code) {
-        nf = findings_load(r, snaps, n, &f);
-        findings_add_trends(r, snaps, n, &f, &nf);
+        nf = findings_all(r, snaps, n, &f);
         e = *recording_error(r);
     }
     if (e.code) {

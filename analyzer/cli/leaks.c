@@ -61,8 +61,7 @@ int cmd_leaks(int argc, char **argv)
     struct recording *r = view_open(&l.view, &snaps, &n, &code);
     if (!r) return code;
     struct finding *f = NULL;
-    size_t nf = findings_load(r, snaps, n, &f);
-    findings_add_trends(r, snaps, n, &f, &nf);
+    size_t nf = findings_all(r, snaps, n, &f);
     nf = findings_filter(r, l.view.filter, f, nf);
     if (l.path && (nf = only_with_id(f, nf, l.path)) == 0)
         code = fail(EXIT_USAGE, "leaks: %s has no finding %s; `seep leaks` shows them with their ids", l.view.file,
@@ -71,28 +70,26 @@ int cmd_leaks(int argc, char **argv)
     struct finding_counts counts;
     report_count(f, nf, 1u << SEEP_PROVEN, &counts);
     if (!code && !view_failed(r, &code)) {
-        bool any = report_is_leak(&counts), proven = counts.by_confidence[SEEP_PROVEN] > 0;
+        struct verdict v = report_verdict(r, &counts, snaps, n);
+        bool proven = counts.by_confidence[SEEP_PROVEN] > 0;
         struct emit e;
         emit_init(&e, stdout, l.view.json);
         emit_object(&e, NULL);
         emit_str(&e, "command", "leaks");
         emit_str(&e, "file", l.view.file);
         for (int i = 0; i <= SEEP_INFO; i++) emit_int(&e, confidence_name(i), counts.by_confidence[i]);
-        const char *verdict = report_verdict(r, &counts, snaps, n);
-        bool seen = strcmp(verdict, "NO DATA") != 0;
-        emit_str(&e, "verdict", verdict);
-        emit_head(&e, any || !seen ? STYLE_BAD : STYLE_GOOD, verdict, "  %s",
-                  seen ? report_counts_text(r, &counts) : "not one allocation was seen");
+        emit_str(&e, "verdict", v.name);
+        emit_head(&e, v.good ? STYLE_GOOD : STYLE_BAD, v.name, "  %s", v.words);
         report_snapshots(&e, r, snaps, n);
         report_findings(&e, r, f, nf, l.view.limit, l.view.full);
         for (size_t i = 0; l.path && !l.view.json && i < nf; i++) report_held_by(&e, r, &f[i]);
         report_symbols(&e, r);
         emit_end(&e);
         emit_blank(&e);
-        emit_line(&e, STYLE_PLAIN, any ? "next: seep gate -- COMMAND, to fail a build on these" : "next: seep top %s",
-                  l.view.file);
+        emit_line(&e, STYLE_PLAIN,
+                  v.leak ? "next: seep gate -- COMMAND, to fail a build on these" : "next: seep top %s", l.view.file);
         code = emit_finish(&e);
-        if (code == 0 && l.exit_code) code = proven ? EXIT_LEAKS : seen ? EXIT_CLEAN : EXIT_INPUT;
+        if (code == 0 && l.exit_code) code = proven ? EXIT_LEAKS : v.seen ? EXIT_CLEAN : EXIT_INPUT;
     }
     free(f);
     recording_close(r);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "analyzer/cli/cli.h"
+#include "analyzer/model/trend.h"
 #include "analyzer/report/report.h"
 
 struct run {
@@ -51,7 +52,7 @@ static void summary(const struct launch *l, const struct outcome *o, bool json)
                 "%s: no snapshot was recorded: the command was killed by signal %d first; see --interval", l->out,
                 o->signal);
     if (r) select_snapshots(r, &all, &snaps, &n, &e);
-    size_t nf = e.code ? 0 : findings_load(r, snaps, n, &f);
+    size_t nf = e.code ? 0 : findings_all(r, snaps, n, &f);
     if (r && !e.code) e = *recording_error(r);
     if (e.code) {
         fail_err(&e);
@@ -61,18 +62,15 @@ static void summary(const struct launch *l, const struct outcome *o, bool json)
     struct finding_counts counts;
     struct emit out;
     report_count(f, nf, 0, &counts);
-    bool leak = report_is_leak(&counts);
     emit_init(&out, stderr, json);
     emit_blank(&out);
-    const char *verdict = report_verdict(r, &counts, snaps, n);
-    bool seen = strcmp(verdict, "NO DATA") != 0;
+    struct verdict v = report_verdict(r, &counts, snaps, n);
     emit_object(&out, NULL);
     emit_str(&out, "command", "run");
     emit_str(&out, "file", l->out);
-    emit_str(&out, "verdict", verdict);
+    emit_str(&out, "verdict", v.name);
     emit_int(&out, "command_exit", o->code);
-    emit_head(&out, leak || !seen ? STYLE_BAD : STYLE_GOOD, verdict, "  %s",
-              seen ? report_counts_text(r, &counts) : "not one allocation was seen");
+    emit_head(&out, v.good ? STYLE_GOOD : STYLE_BAD, v.name, "  %s", v.words);
     report_snapshots(&out, r, snaps, n);
     if (o->signal)
         emit_line(&out, STYLE_PLAIN, "  the command was killed by signal %d (SIG%s)", o->signal,

@@ -59,8 +59,7 @@ static int describe(const struct suppress *s, char **rule, char **site, struct e
     size_t n = 0;
     struct recording *r = recording_open(s->file, e);
     if (r) select_snapshots(r, &all, &snaps, &n, e);
-    size_t nf = e->code ? 0 : findings_load(r, snaps, n, &f);
-    if (!e->code) findings_add_trends(r, snaps, n, &f, &nf);
+    size_t nf = e->code ? 0 : findings_all(r, snaps, n, &f);
     if (!e->code) *e = *recording_error(r);
     for (size_t i = 0; i < nf && !*rule; i++) {
         if (strcmp(f[i].id, s->id) != 0) continue;

@@ -68,21 +68,22 @@ static void add_growing(struct recording *r, const struct trends *t, struct find
     }
 }
 
-void findings_add_trends(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f,
-                         size_t *n)
+size_t findings_all(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f)
 {
+    size_t n = findings_load(r, snaps, nsnaps, f);
     for (size_t i = 0; i < nsnaps; i++) {
         size_t at = (size_t)(snaps[i] - r->snapshots), before = 0;
         while (before < at && r->snapshots[at - before - 1].process == snaps[i]->process) before++;
         struct finding unreturned;
-        if (rss_finding(r, snaps[i], &unreturned)) *push(f, n) = unreturned;
+        if (rss_finding(r, snaps[i], &unreturned)) *push(f, &n) = unreturned;
         if (before + 1 >= TREND_MIN) {
             struct trends t;
             trends_load(r, snaps[i]->process, snaps[i], TREND_POINTS, MAX_TASKS, &t);
-            add_growing(r, &t, f, n);
+            add_growing(r, &t, f, &n);
             trends_free(&t);
         }
-        findings_add_stuck(r, snaps[i], before, f, n);
+        findings_add_stuck(r, snaps[i], before, f, &n);
     }
-    findings_sort(*f, *n);
+    findings_sort(*f, n);
+    return n;
 }

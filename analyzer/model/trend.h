@@ -66,9 +66,8 @@ void trend_fingerprint(struct recording *r, const char *rule, const struct site 
  * that stand before it. */
 void findings_add_stuck(struct recording *r, struct snapshot *last, size_t before, struct finding **f, size_t *n);
 
-/* Adds the findings that need several snapshots or the process as a whole: growing-site, stuck-task, spinning-task, unreturned-memory; and
- * sorts. */
-void findings_add_trends(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f,
-                         size_t *n);
+/* What findings_load() gives and what needs several snapshots or the process as a whole: growing-site, stuck-task, spinning-task,
+ * unreturned-memory; sorted. */
+size_t findings_all(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f);
 
 #endif

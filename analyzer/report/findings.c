@@ -78,11 +78,6 @@ static size_t blind(struct recording *r, struct snapshot *const *snaps, size_t n
     return count;
 }
 
-const char *report_verdict(struct recording *r, const struct finding_counts *c, struct snapshot *const *snaps, size_t n)
-{
-    return report_is_leak(c) ? "LEAK" : n && blind(r, snaps, n) == n ? "NO DATA" : "CLEAN";
-}
-
 const char *report_counts_text(struct recording *r, const struct finding_counts *c)
 {
     const char *s = report_is_leak(c) ? "" : c->known + c->suppressed ? "no new leak" : "no leak was found";
@@ -91,6 +86,17 @@ const char *report_counts_text(struct recording *r, const struct finding_counts 
             s = arena_printf(&r->arena, "%s%s%s %s", s, *s ? ", " : "", unit_count(c->by_confidence[i]),
                              confidence_name(i));
     return s;
+}
+
+struct verdict report_verdict(struct recording *r, const struct finding_counts *c, struct snapshot *const *snaps,
+                              size_t n)
+{
+    struct verdict v = {.leak = report_is_leak(c)};
+    v.seen = v.leak || n == 0 || blind(r, snaps, n) < n;
+    v.good = v.seen && !v.leak;
+    v.name = v.leak ? "LEAK" : v.seen ? "CLEAN" : "NO DATA";
+    v.words = v.seen ? report_counts_text(r, c) : "not one allocation was seen";
+    return v;
 }
 
 static void place_line(struct emit *e, struct recording *r, const char *head, struct stack *s, const char *after)

@@ -119,16 +119,13 @@ void html_findings(const struct html_input *in, struct buf *out, struct buf *tex
     struct finding_counts counts;
     struct buf about = {0};
     struct face f;
-    size_t n = findings_load(in->r, in->snaps, in->nsnaps, &list);
-    findings_add_trends(in->r, in->snaps, in->nsnaps, &list, &n);
+    size_t n = findings_all(in->r, in->snaps, in->nsnaps, &list);
     size_t shown = in->limit && (size_t)in->limit < n ? (size_t)in->limit : n;
     report_count(list, n, 0, &counts);
-    const char *verdict = report_verdict(in->r, &counts, in->snaps, in->nsnaps);
-    const char *words =
-        strcmp(verdict, "NO DATA") == 0 ? "not one allocation was seen" : report_counts_text(in->r, &counts);
+    struct verdict v = report_verdict(in->r, &counts, in->snaps, in->nsnaps);
     snapshots_text(in, &about);
-    buf_printf(out, ",\"verdict\":\"%s\",\"counts\":", verdict);
-    buf_json(out, words);
+    buf_printf(out, ",\"verdict\":\"%s\",\"counts\":", v.name);
+    buf_json(out, v.words);
     lines_json(out, "about", &about);
     buf_printf(out, ",\"findings_total\":%zu,\"findings\":[", n);
     for (size_t i = 0; i < shown; i++) {
@@ -137,7 +134,7 @@ void html_findings(const struct html_input *in, struct buf *out, struct buf *tex
     }
     buf_puts(out, "]");
 
-    buf_printf(text, "%s  %s\n%.*s", verdict, words, (int)about.len, about.data ? about.data : "");
+    buf_printf(text, "%s  %s\n%.*s", v.name, v.words, (int)about.len, about.data ? about.data : "");
     if (face_open(&f, false)) {
         report_findings(&f.e, in->r, list, n, in->limit, false);
         report_symbols(&f.e, in->r);

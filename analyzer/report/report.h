@@ -31,9 +31,13 @@ struct finding_counts {
 void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct finding_counts *out);
 /* Something worse than info that is not known. */
 bool report_is_leak(const struct finding_counts *c);
-/* "LEAK", "CLEAN", or "NO DATA" where not one allocation of any of the snapshots' processes was seen. */
-const char *report_verdict(struct recording *r, const struct finding_counts *c, struct snapshot *const *snaps,
-                           size_t n);
+/* seen: an allocation of some snapshot's process was. name: "LEAK", "CLEAN", "NO DATA"; words: the counts, or why there are none. */
+struct verdict {
+    const char *name, *words;
+    bool leak, seen, good;
+};
+struct verdict report_verdict(struct recording *r, const struct finding_counts *c, struct snapshot *const *snaps,
+                              size_t n);
 /* "2 proven, 1 likely", "no leak was found", "no leak was found; 3 info" */
 const char *report_counts_text(struct recording *r, const struct finding_counts *c);
 /* The findings, grouped by process where there are several; those known to the baseline are only counted. */
