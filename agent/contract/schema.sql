@@ -196,6 +196,16 @@ CREATE TABLE finding (
 );
 CREATE INDEX finding_snapshot ON finding (snapshot, rule);
 
+-- What holds a sampled block of a stack, and what the tasks that wait at a stack wait for: a path from a root to it, for the
+-- stacks with the most bytes and tasks, in the snapshots that looked for them. Recordings from before them have no such table.
+CREATE TABLE path (
+  snapshot INTEGER NOT NULL REFERENCES snapshot (id),
+  kind     TEXT    NOT NULL,               -- block: stack is the allocation's; wait: where the task waits
+  stack    INTEGER NOT NULL REFERENCES stack (id),
+  steps    TEXT    NOT NULL,               -- JSON array, see docs/schema.md
+  PRIMARY KEY (stack, kind, snapshot)
+) WITHOUT ROWID;
+
 -- What the agent or `seep run` had to say: lost snapshots, how processes ended.
 CREATE TABLE event (
   id      INTEGER PRIMARY KEY,

@@ -259,13 +259,16 @@ static void run(const struct snapshot_job *job)
     cover_judge(&m, job, &j);
     if (!job->request.check) escape_judge(&m, job, &j);
     uint64_t t2 = os_mono_ns();
+    if (!job->request.check) holders_find(&m, job, &j, t1 - t0);
     struct snapshot_times times = {t1 - t0, t2 - (job->mono_ns ? job->mono_ns : begin)};
     job->result->duration_ns = times.duration_ns;
     job->result->unreachable_objects = j.unreachable_objects;
     job->result->unreachable_bytes = j.unreachable_bytes;
     job->result->leaked_tasks = j.leaked_tasks;
-    log_verbose(2, "snapshot %u: account %lu us, mark %lu us, judge %lu us, roots %lu KiB, memory %lu KiB", job->seq,
-                (unsigned long)(t0 - begin) / 1000, (unsigned long)(t1 - t0) / 1000, (unsigned long)(t2 - t1) / 1000,
+    log_verbose(2,
+                "snapshot %u: account %lu us, mark %lu us, judge %lu us, paths %lu us, roots %lu KiB, memory %lu KiB",
+                job->seq, (unsigned long)(t0 - begin) / 1000, (unsigned long)(t1 - t0) / 1000,
+                (unsigned long)(t2 - t1) / 1000, (unsigned long)(os_mono_ns() - t2) / 1000,
                 (unsigned long)roots.bytes / 1024, (unsigned long)(own_bytes() - before) / 1024);
     if (job->request.check)
         check_fill(job, &j);

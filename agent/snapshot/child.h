@@ -292,6 +292,11 @@ struct age_rec {
     uint32_t stack, bucket;
     uint64_t objects, bytes;
 };
+struct path_rec { /* a row of the table path */
+    uint32_t stack;
+    bool wait; /* to what a task waits for; else to a block */
+    char steps[1200];
+};
 struct judgement {
     struct task_rec *tasks;
     size_t ntasks;
@@ -301,7 +306,8 @@ struct judgement {
     struct child_vec findings; /* of struct finding */
     struct bucket_verdict *buckets;
     uint32_t nbuckets;
-    struct child_vec ages; /* of struct age_rec */
+    struct child_vec ages;  /* of struct age_rec */
+    struct child_vec paths; /* of struct path_rec */
     uint64_t live_objects, live_bytes, unreachable_objects, unreachable_bytes, interior_objects, interior_bytes;
     uint64_t direct_objects, direct_bytes; /* of the unreachable: heads */
     bool proofs;
@@ -358,13 +364,25 @@ void cover_init(struct marker *m);
 void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const uintptr_t *end);
 void cover_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j); /* after judge_heap() */
 
-/* ---- path.c: from a root to an object. Appends a JSON array to buf; false when none was found in time. */
-bool path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct object_ref target,
-               uint64_t deadline_ns, char *buf, size_t size);
+/* ---- path.c: from a root to one object of each target, as a JSON array in buf; found: it was, in time. */
+enum { PATH_TARGETS = 16 };
+struct path_target {
+    enum { PATH_ANY, PATH_BLOCK, PATH_WAIT } kind; /* which roots count: see found_by() */
+    const struct object_ref *of;
+    unsigned n;
+    bool found;
+    char *buf;
+    size_t size;
+};
+void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
+               unsigned n, uint64_t deadline_ns);
 /* Where a word stands, as such an array of one or two: a global, or a block that is live. Returns the length. */
 size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size);
 void judge_visit_tasks(const struct snapshot_job *job); /* in visit mode: every stack of a task that is no thread */
 uint32_t object_site(struct marker *m, struct object_ref o); /* stack id of a sampled object's allocation, or 0 */
+
+/* ---- holders.c: paths for the stacks with most bytes and most waiting tasks; after all verdicts */
+void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns);
 
 /* ---- account.c */
 struct rss_row {

@@ -157,8 +157,7 @@ static void add_object(struct marker *m, struct child_map *index, struct child_v
     }
 }
 
-static void emit(struct marker *m, const struct snapshot_job *job, struct judgement *j, const struct site *s,
-                 uint64_t deadline_ns)
+static void emit(struct judgement *j, const struct site *s, const char *path)
 {
     struct finding *f = child_vec_add(&j->findings, sizeof *f);
     *f = (struct finding){.rule = s->text ? SEEP_RULE_SUBSTRING_RETENTION : SEEP_RULE_SUBSLICE_RETENTION,
@@ -172,10 +171,7 @@ static void emit(struct marker *m, const struct snapshot_job *job, struct judgem
                 (unsigned long)s->used, (unsigned long)s->refs);
     finding_add_doubt(f, j);
     if (!s->stack) finding_add(f, ",\"unsampled\":1");
-    if (deadline_ns) {
-        static char path[1600];
-        if (path_find(m, job, j, s->largest, deadline_ns, path, sizeof path)) finding_add(f, ",\"path\":%s", path);
-    }
+    if (path) finding_add(f, ",\"path\":%s", path);
     finding_add(f, "}");
 }
 
@@ -187,6 +183,11 @@ void cover_judge(struct marker *m, const struct snapshot_job *job, struct judgem
     for (size_t i = 0; i < m->cover->objects.n; i++) add_object(m, &index, &sites, &v[i]);
     struct site *s = (struct site *)sites.items;
     child_sort(s, sites.n, sizeof *s, more_waste);
-    uint64_t deadline_ns = os_mono_ns() + PATHS_NS;
-    for (size_t i = 0; i < sites.n; i++) emit(m, job, j, &s[i], i < PATHS ? deadline_ns : 0);
+    static char text[PATHS][1600];
+    struct path_target paths[PATHS] = {0};
+    unsigned npaths = sites.n < PATHS ? (unsigned)sites.n : PATHS;
+    for (unsigned i = 0; i < npaths; i++)
+        paths[i] = (struct path_target){.of = &s[i].largest, .n = 1, .buf = text[i], .size = sizeof text[i]};
+    if (npaths) path_find(m, job, j, paths, npaths, os_mono_ns() + PATHS_NS);
+    for (size_t i = 0; i < sites.n; i++) emit(j, &s[i], i < npaths && paths[i].found ? paths[i].buf : NULL);
 }

@@ -2,13 +2,15 @@
  *
  * The path that keeps an object: root → … → object, as a JSON array.
  *
- * Searched backwards, breadth first, so that it is a shortest one: in each round all root words are looked at for pointers into
- * the frontier, then all reachable objects; who points there is the next frontier. A round costs one pass over the
- * heap without its random accesses, since a word is compared with the frontier's bounds first. Bounded in time, in rounds and
- * in nodes; only asked for the largest findings.
+ * Searched backwards, in rounds, for several targets at once: all root words are looked at for pointers into the frontiers, then all
+ * reachable objects; who points there is the next frontier, a short path the result. A round costs one pass over the heap
+ * without its random accesses, since a word's page is looked up in a bitmap of the frontiers' pages first. Passes go down and up by
+ * turns, and what a pass finds is looked for by its rest: a chain in the order of addresses, as lists often are, takes one pass or two.
+ * Bounded in time, in rounds and in nodes; only asked for the largest findings and sites.
  *
  * Steps:  {"at":"global","module":PATH,"offset":ELF address}   {"at":"stack","thread":TID}   {"at":"register","thread":TID}
  *         {"at":"task","task":ID}   {"at":"memory","address":A}   {"at":"kernel"}
+ *         {"at":"blocks","n":how many more stand here}
  *         {"at":"block","bytes":N,"offset":of the pointer in it,"site":first address of its allocation's stack, as module and offset} */
 #include "agent/snapshot/child.h"
 
@@ -21,90 +23,146 @@ enum { ROUNDS = 24, MAX_NODES = 1 << 16, MAX_STEPS = 12 };
 
 struct node {
     struct object_ref o;
+    uint32_t target;
     uint32_t next;   /* the node it points to, + 1 */
     uint32_t offset; /* of the pointer in it */
+    uint32_t same;   /* another one of the same object, for another target, + 1 */
+};
+
+struct root {
+    uint32_t node; /* + 1; 0: not found yet */
+    struct origin from;
+    uintptr_t at;
 };
 
 static struct {
     struct marker *m;
     const struct judgement *j;
+    const struct path_target *targets;
+    unsigned left; /* targets without a root */
+    struct root roots[PATH_TARGETS], weak[PATH_TARGETS];
+    uint32_t nnodes[PATH_TARGETS];
     struct child_vec nodes;
-    struct child_map index; /* object → node + 1 */
-    uintptr_t lo, hi;       /* of the frontier */
-    size_t first;           /* of the frontier's nodes */
-    uint32_t found;         /* node + 1 that a root points to */
-    struct origin from;
-    uintptr_t at;
+    struct child_map index; /* object → its first node + 1 */
+    uint64_t *pages;        /* a bit for each page of the heap: the frontiers have objects there */
+    size_t first;           /* of the frontiers' nodes */
 } P;
 
-/* The frontier's node that p points into, + 1. */
-static uint32_t frontier_at(uintptr_t p)
+static struct node *node_at(uint32_t n)
+{
+    return (struct node *)P.nodes.items + n - 1;
+}
+
+static inline bool page_bit(const uint64_t *pages, uintptr_t off)
+{
+    off >>= PAGE_SHIFT_SEEP;
+    return pages[off / 64] >> (off % 64) & 1;
+}
+
+/* The nodes of the object that p points into, + 1; 0 when none of them is in a frontier. */
+static uint32_t nodes_at(uintptr_t p)
 {
     struct object_ref o;
-    if (p < P.lo || p >= P.hi || !mark_resolve(P.m, p, &o)) return 0;
-    uint32_t n = child_map_get(&P.index, object_key(o));
-    return n > P.first ? n : 0;
+    p &= P.m->in.keep;
+    if (p - P.m->in.lo >= P.m->in.len || !page_bit(P.pages, p - P.m->in.lo) || !mark_resolve(P.m, p, &o)) return 0;
+    return child_map_get(&P.index, object_key(o));
+}
+
+static bool in_frontier(uint32_t n)
+{
+    return n > P.first && !P.roots[node_at(n)->target].node;
+}
+
+/* Stacks hold what is being worked with, too: they count where nothing else is found, and for waits not those of tasks that wait. */
+static struct root *found_by(uint32_t target, const struct origin *from)
+{
+    bool stack = from->kind == FROM_STACK || from->kind == FROM_REGISTER || from->kind == FROM_TASK;
+    if (!stack || P.targets[target].kind == PATH_ANY) return &P.roots[target];
+    if (P.targets[target].kind == PATH_WAIT && from->kind == FROM_TASK && P.j->tasks[from->id].blocked) return NULL;
+    return &P.weak[target];
 }
 
 static void look_at_root(void *arg, const uintptr_t *lo, const uintptr_t *hi, const struct origin *from)
 {
     (void)arg;
-    for (const uintptr_t *w = lo; w < hi && !P.found; w++) {
-        if (*w < P.lo || *w >= P.hi) continue;
-        P.found = frontier_at(*w);
-        P.from = *from;
-        P.at = (uintptr_t)w - from->delta;
+    for (const uintptr_t *w = lo; w < hi && P.left; w++)
+        for (uint32_t n = nodes_at(*w); n; n = node_at(n)->same) {
+            struct root *r = in_frontier(n) ? found_by(node_at(n)->target, from) : NULL;
+            if (!r || r->node) continue;
+            *r = (struct root){n, *from, (uintptr_t)w - from->delta};
+            P.left -= r == &P.roots[node_at(n)->target];
+        }
+}
+
+static void set_page_bits(struct object_ref o)
+{
+    uintptr_t off = object_base(P.m, o) - P.m->in.lo, end = off + span_elem(&P.m->spans[o.span]);
+    for (off >>= PAGE_SHIFT_SEEP; off << PAGE_SHIFT_SEEP < end; off++) P.pages[off / 64] |= 1ull << off % 64;
+}
+
+static void add_node(struct object_ref o, uint32_t target, uint32_t next, size_t offset)
+{
+    uint32_t *head = child_map_slot(&P.index, object_key(o)), first = *head;
+    for (uint32_t n = first; n; n = node_at(n)->same)
+        if (node_at(n)->target == target) return;
+    if (P.nnodes[target]++ >= MAX_NODES) return;
+    struct node *new = child_vec_add(&P.nodes, sizeof *new);
+    *new = (struct node){o, target, next, offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset, first};
+    *head = (uint32_t)P.nodes.n;
+    set_page_bits(o);
+}
+
+static __attribute__((noinline)) void look_at_word(struct object_ref o, uintptr_t base, const uintptr_t *w)
+{
+    for (uint32_t n = nodes_at(*w); n; n = node_at(n)->same)
+        if (in_frontier(n)) add_node(o, node_at(n)->target, n, (uintptr_t)w - base);
+}
+
+static inline void look_into(struct object_ref o)
+{
+    const uintptr_t keep = P.m->in.keep, lo = P.m->in.lo, len = P.m->in.len, base = object_base(P.m, o);
+    const uint64_t *pages = P.pages;
+    const uintptr_t *end = (const uintptr_t *)base + span_elem(&P.m->spans[o.span]) / 8;
+    for (const uintptr_t *w = (const uintptr_t *)base; w < end; w++) {
+        uintptr_t off = (*w & keep) - lo;
+        if (off < len && page_bit(pages, off)) look_at_word(o, base, w);
     }
 }
 
-static void add_node(struct object_ref o, uint32_t next, size_t offset)
+/* Spans stand in the order of their addresses. */
+static bool pass_over_heap(bool down, uint64_t deadline_ns)
 {
-    size_t before = P.nodes.n;
-    struct node *n = child_group(&P.index, &P.nodes, object_key(o), sizeof *n);
-    if (P.nodes.n > before) *n = (struct node){o, next, offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset};
-}
-
-static void look_into(struct object_ref o)
-{
-    const struct span_rec *s = &P.m->spans[o.span];
-    const uintptr_t *base = (const uintptr_t *)object_base(P.m, o), *end = base + span_elem(s) / 8;
-    for (const uintptr_t *w = base; w < end; w++) {
-        if (*w < P.lo || *w >= P.hi) continue;
-        uint32_t n = frontier_at(*w);
-        if (!n) continue;
-        add_node(o, n, (size_t)((const char *)w - (const char *)base));
-        return;
-    }
-}
-
-static bool pass_over_heap(uint64_t deadline_ns)
-{
-    for (uint32_t id = 0; id < P.m->nspans; id++) {
+    for (uint32_t k = 0; k < P.m->nspans; k++) {
+        uint32_t id = down ? P.m->nspans - 1 - k : k;
         const struct span_rec *s = &P.m->spans[id];
         if (s->noscan) continue;
-        if (id % 256 == 0 && os_mono_ns() > deadline_ns) return false;
-        for (uint32_t i = 0; i * 64 < s->nelems; i++) {
+        if (k % 256 == 0 && os_mono_ns() > deadline_ns) return false;
+        uint32_t words = (s->nelems + 63) / 64;
+        for (uint32_t x = 0; x < words; x++) {
+            uint32_t i = down ? words - 1 - x : x;
             const struct mark_word *w = &P.m->words[s->words + i];
-            for (uint64_t bits = w->mark & ~w->free; bits; bits &= bits - 1) {
-                look_into((struct object_ref){id, i * 64 + (uint32_t)__builtin_ctzll(bits)});
-                if (P.nodes.n > MAX_NODES) return false;
+            for (uint64_t bits = w->mark & ~w->free & span_slots(s, i), bit; bits; bits &= ~bit) {
+                uint32_t at = down ? 63 - (uint32_t)__builtin_clzll(bits) : (uint32_t)__builtin_ctzll(bits);
+                bit = 1ull << at;
+                look_into((struct object_ref){id, i * 64 + at});
             }
         }
     }
     return true;
 }
 
-static void set_frontier(size_t first)
+/* The nodes from `first` on. False when there is none. */
+static bool set_frontier(size_t first)
 {
-    const struct node *n = (const struct node *)P.nodes.items;
+    bool any = false;
     P.first = first;
-    P.lo = UINTPTR_MAX;
-    P.hi = 0;
-    for (size_t i = first; i < P.nodes.n; i++) {
-        uintptr_t base = object_base(P.m, n[i].o), end = base + span_elem(&P.m->spans[n[i].o.span]);
-        if (base < P.lo) P.lo = base;
-        if (end > P.hi) P.hi = end;
+    memset(P.pages, 0, (P.m->in.len >> PAGE_SHIFT_SEEP) / 8 + 8);
+    for (uint32_t i = (uint32_t)first + 1; i <= P.nodes.n; i++) {
+        if (!in_frontier(i)) continue;
+        any = true;
+        set_page_bits(node_at(i)->o);
     }
+    return any;
 }
 
 static void look_at_roots(const struct snapshot_job *job)
@@ -112,7 +170,7 @@ static void look_at_roots(const struct snapshot_job *job)
     static struct root_stats ignored;
     P.m->visit = look_at_root;
     roots_mark(P.m, job, &ignored);
-    if (!P.found) judge_visit_tasks(job);
+    if (P.left) judge_visit_tasks(job);
     P.m->visit = NULL;
 }
 
@@ -168,20 +226,20 @@ static void put_memory(struct out *o, uintptr_t at)
     PUT(o, "{\"at\":\"memory\",\"address\":%lu}", (unsigned long)at);
 }
 
-static void put_root(struct out *o)
+static void put_root(struct out *o, const struct root *r)
 {
-    switch (P.from.kind) {
-    case FROM_STACK: PUT(o, "{\"at\":\"stack\",\"thread\":%lu}", (unsigned long)P.from.id); return;
-    case FROM_REGISTER: PUT(o, "{\"at\":\"register\",\"thread\":%lu}", (unsigned long)P.from.id); return;
+    switch (r->from.kind) {
+    case FROM_STACK: PUT(o, "{\"at\":\"stack\",\"thread\":%lu}", (unsigned long)r->from.id); return;
+    case FROM_REGISTER: PUT(o, "{\"at\":\"register\",\"thread\":%lu}", (unsigned long)r->from.id); return;
     case FROM_KERNEL: PUT(o, "{\"at\":\"kernel\"}"); return;
     case FROM_TASK: {
-        const struct task_rec *t = &P.j->tasks[P.from.id];
+        const struct task_rec *t = &P.j->tasks[r->from.id];
         PUT(o, "{\"at\":\"task\",\"provider\":\"%s\",\"task\":%lu}", provider_get(t->provider)->name,
             (unsigned long)t->id);
         return;
     }
     case FROM_MEMORY:
-    default: put_memory(o, P.at); return;
+    default: put_memory(o, r->at); return;
     }
 }
 
@@ -195,31 +253,46 @@ static void put_block(struct out *o, const struct node *n, bool last)
     PUT(o, "}");
 }
 
-bool path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct object_ref target,
-               uint64_t deadline_ns, char *buf, size_t size)
+static void put_path_of(const struct path_target *t, const struct root *r)
+{
+    struct out o = {t->buf, 0, t->size};
+    PUT(&o, "[");
+    put_root(&o, r);
+    unsigned steps = 0, told = 0;
+    for (uint32_t n = r->node; n; n = node_at(n)->next) {
+        bool last = !node_at(n)->next;
+        bool room = steps < MAX_STEPS && o.n + 600 < t->size;
+        if (last && steps > told) PUT(&o, ",{\"at\":\"blocks\",\"n\":%u}", steps - told);
+        steps++;
+        if (!room && !last) continue;
+        put_block(&o, node_at(n), last);
+        told++;
+    }
+    PUT(&o, "]");
+}
+
+void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
+               unsigned n, uint64_t deadline_ns)
 {
     memset(&P, 0, sizeof P);
     P.m = m;
     P.j = j;
-    add_node(target, 0, 0);
+    P.targets = targets;
+    P.left = n;
+    P.pages = scratch_alloc((m->in.len >> PAGE_SHIFT_SEEP) / 8 + 8);
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < targets[i].n; k++) add_node(targets[i].of[k], i, 0, 0);
     size_t first = 0;
-    for (int round = 0; round < ROUNDS && os_mono_ns() < deadline_ns; round++) {
-        set_frontier(first);
+    for (int round = 0; round < ROUNDS && os_mono_ns() < deadline_ns && set_frontier(first); round++) {
         look_at_roots(job);
-        if (P.found) break;
         first = P.nodes.n;
-        if (!pass_over_heap(deadline_ns) || P.nodes.n == first) break;
+        if (!P.left || !pass_over_heap(round % 2 == 0, deadline_ns)) break;
     }
-    if (!P.found) return false;
-    struct out o = {buf, 0, size};
-    const struct node *nodes = (const struct node *)P.nodes.items;
-    PUT(&o, "[");
-    put_root(&o);
-    unsigned steps = 0;
-    for (uint32_t n = P.found; n && o.n + 300 < size; n = nodes[n - 1].next)
-        if (steps++ < MAX_STEPS || !nodes[n - 1].next) put_block(&o, &nodes[n - 1], !nodes[n - 1].next);
-    PUT(&o, "]");
-    return true;
+    for (unsigned i = 0; i < n; i++) {
+        const struct root *r = P.roots[i].node ? &P.roots[i] : &P.weak[i];
+        targets[i].found = r->node != 0;
+        if (targets[i].found) put_path_of(&targets[i], r);
+    }
 }
 
 size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size)

@@ -14,6 +14,7 @@ int store_config(void); /* sqlite_mem.c: before SQLite is initialised */
 extern sqlite3 *store_db;
 void store_open(const struct snapshot_job *job); /* opens or creates, checks, begins the transaction */
 void store_commit(void);
+bool store_has_paths(void);      /* recordings of before holders.c have no such table */
 _Noreturn void store_fail(void); /* by store_db's error */
 
 /* A prepared statement; bind and step in one go. kinds: 'i' int64_t, 'd' double, 't' text (const char *), 'n' NULL,

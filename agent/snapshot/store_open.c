@@ -307,6 +307,11 @@ void store_open(const struct snapshot_job *job)
     }
 }
 
+bool store_has_paths(void)
+{
+    return get_once("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'path'") > 0;
+}
+
 void store_commit(void)
 {
     exec("COMMIT");

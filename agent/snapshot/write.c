@@ -166,6 +166,18 @@ static void write_findings(int64_t snapshot, const struct judgement *j)
                   f->evidence);
 }
 
+static void write_paths(int64_t snapshot, const struct judgement *j)
+{
+    if (!store_has_paths()) return; /* begun by an older agent */
+    sqlite3_stmt *s =
+        store_prepare("INSERT OR IGNORE INTO path (snapshot, kind, stack, steps) VALUES (?1, ?2, ?3, ?4)");
+    const struct path_rec *p = (const struct path_rec *)j->paths.items;
+    for (size_t i = 0; i < j->paths.n; i++, p++) {
+        int64_t stack = intern_stack(p->stack);
+        if (stack) store_run(s, "itit", snapshot, p->wait ? "wait" : "block", stack, p->steps);
+    }
+}
+
 void write_snapshot(const struct snapshot_job *job, const struct process_start *who, const struct snapshot_times *times,
                     const struct judgement *j, const struct account *a)
 {
@@ -178,5 +190,6 @@ void write_snapshot(const struct snapshot_job *job, const struct process_start *
     write_heap(snapshot, j);
     write_tasks(job, snapshot, j);
     write_findings(snapshot, j);
+    write_paths(snapshot, j);
     store_commit();
 }

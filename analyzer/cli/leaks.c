@@ -12,12 +12,15 @@ enum { KEY_EXIT_CODE = KEY_PRIVATE, KEY_PATH };
 
 struct leaks {
     struct view view;
-    const char *path; /* id of the one finding that is asked for, or its beginning */
+    const char *path; /* id of the one finding that is asked for, or its beginning; or a function */
     bool exit_code;
 };
 
 static const struct argp_option options[] = {
-    {"path", KEY_PATH, "ID", 0, "show only the finding with this id, and all of the path that holds it", 2},
+    {"path", KEY_PATH, "ID|NAME", 0,
+     "show only the finding with this id, and all of the path that holds it; or what holds blocks of functions named "
+     "so",
+     2},
     {"exit-code", KEY_EXIT_CODE, NULL, 0, "exit 1 when something is proven to leak, 3 when nothing was seen", 2},
     {0},
 };
@@ -42,6 +45,32 @@ static size_t only_with_id(struct finding *f, size_t n, const char *id)
     return kept;
 }
 
+/* No finding: the paths of what was allocated, or is waited for, in a function. */
+static int show_held(const struct leaks *l, struct recording *r, struct snapshot *const *snaps, size_t n)
+{
+    struct finding *f = NULL;
+    size_t nf = recording_paths(r, snaps, n, l->path, &f);
+    int code = 0;
+    if (!view_failed(r, &code) && nf == 0)
+        code = fail(EXIT_USAGE,
+                    "leaks: %s has no finding %s (`seep leaks` shows them with their ids), and no path to a block of a "
+                    "function of that name",
+                    l->view.file, l->path);
+    if (!code) {
+        struct emit e;
+        emit_init(&e, stdout, l->view.json);
+        emit_object(&e, NULL);
+        emit_str(&e, "command", "leaks");
+        emit_str(&e, "file", l->view.file);
+        report_held(&e, r, f, nf);
+        report_symbols(&e, r);
+        emit_end(&e);
+        code = emit_finish(&e);
+    }
+    free(f);
+    return code;
+}
+
 int cmd_leaks(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -63,9 +92,12 @@ int cmd_leaks(int argc, char **argv)
     struct finding *f = NULL;
     size_t nf = findings_all(r, snaps, n, &f);
     nf = findings_filter(r, l.view.filter, f, nf);
-    if (l.path && (nf = only_with_id(f, nf, l.path)) == 0)
-        code = fail(EXIT_USAGE, "leaks: %s has no finding %s; `seep leaks` shows them with their ids", l.view.file,
-                    l.path);
+    if (l.path && (nf = only_with_id(f, nf, l.path)) == 0) {
+        code = show_held(&l, r, snaps, n);
+        free(f);
+        recording_close(r);
+        return code;
+    }
     if (l.path) l.view.full = true;
     struct finding_counts counts;
     report_count(f, nf, 1u << SEEP_PROVEN, &counts);

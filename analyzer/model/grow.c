@@ -84,6 +84,7 @@ size_t findings_all(struct recording *r, struct snapshot *const *snaps, size_t n
         }
         findings_add_stuck(r, snaps[i], before, f, &n);
     }
+    findings_add_paths(r, *f, n);
     findings_sort(*f, n);
     return n;
 }

@@ -115,7 +115,7 @@ struct recording *recording_open(const char *path, struct err *e)
     load_images(r);
     /* Addresses of generated code don't say of which process they are. */
     if (r->nprocesses == 1) symbolizer_jit(r->symbolizer, r->processes[0].pid, r->processes[0].start_unix_ns);
-    r->named = store_has_symbols(store);
+    r->named = store_has(store, "symbol");
     if (!recording_error(r)->code && side_load(r, path, e) == 0) return r;
     if (recording_error(r)->code) *e = *recording_error(r);
     recording_close(r);

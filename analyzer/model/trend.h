@@ -70,4 +70,11 @@ void findings_add_stuck(struct recording *r, struct snapshot *last, size_t befor
  * unreturned-memory; sorted. */
 size_t findings_all(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct finding **f);
 
+/* held.c: a path into the evidence of those that several snapshots make, where one was recorded. */
+void findings_add_paths(struct recording *r, struct finding *f, size_t n);
+/* What holds blocks that were allocated, or what tasks wait for, in functions whose name has `function` in it: the newest path of each
+ * stack, as findings of no rule with nothing but a path in their evidence. */
+size_t recording_paths(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, const char *function,
+                       struct finding **f);
+
 #endif

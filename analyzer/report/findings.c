@@ -182,6 +182,28 @@ static void evidence_lines(struct emit *e, struct recording *r, const struct fin
     json_decref(j);
 }
 
+void report_held(struct emit *e, struct recording *r, const struct finding *f, size_t n)
+{
+    emit_array(e, "paths");
+    for (size_t i = 0; i < n; i++) {
+        struct site site = stack_site(r, f[i].stack);
+        emit_object(e, NULL);
+        emit_str(e, "kind", f[i].tasks ? "wait" : "block");
+        emit_int(e, "snapshot", f[i].snapshot->seq);
+        if (e->json) {
+            emit_object(e, "site");
+            report_site_json(e, &site);
+            emit_end(e);
+        }
+        emit_raw(e, "evidence", f[i].evidence);
+        if (i) emit_blank(e);
+        place_line(e, r, f[i].tasks ? "waits" : "alloc", f[i].stack, "");
+        report_path_text(e, r, &f[i], true);
+        emit_end(e);
+    }
+    emit_end(e);
+}
+
 void report_finding(struct emit *e, struct recording *r, const struct finding *f, bool full)
 {
     static const char *const loud[] = {"PROVEN", "LIKELY", "GROWING", "INFO"};

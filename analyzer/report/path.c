@@ -64,6 +64,8 @@ static bool read_step(struct recording *r, const json_t *step, struct path_step 
         out->words = "what the kernel keeps for the program";
     else if (strcmp(at, "block") == 0)
         out->words = block_words(r, step);
+    else if (strcmp(at, "blocks") == 0 && number(step, "n") > 0)
+        out->words = arena_printf(&r->arena, "… %s", unit_plural(number(step, "n"), "more block"));
     else
         return false;
     if (strcmp(at, "block") == 0 && im && site > 0) {
@@ -99,9 +101,10 @@ void report_path_text(struct emit *e, struct recording *r, const struct finding 
         }
         bool named = s->site.function || s->site.file;
         emit_line(e, STYLE_PLAIN, "    %-8s %s%s%s%s%s",
-                  i == 0      ? "held by"
-                  : i + 1 < n ? "via"
-                              : "keeps",
+                  i + 1 == n && f->tasks ? "awaits"
+                  : i == 0               ? "held by"
+                  : i + 1 < n            ? "via"
+                                         : "keeps",
                   s->words, s->placed ? ", from " : "", s->placed ? site_function(&r->arena, &s->site) : "",
                   named ? " " : "", named ? site_place(&r->arena, &s->site) : "");
     }
@@ -117,7 +120,8 @@ static const char *held_by(const struct finding *f)
     if (strcmp(f->rule, "leaked-ticker") == 0 || strcmp(f->rule, "leaked-timer") == 0)
         return "the runtime's heap of timers, and nothing else";
     if (f->confidence == SEEP_PROVEN && f->tasks) return "its own stack, and those of tasks that are stuck with it";
-    return "(no path was recorded: that is done for retained blocks and for pointers to dead frames)";
+    return "(no path was recorded: that is done for retained blocks, pointers to dead frames, and the sites with most "
+           "bytes and tasks)";
 }
 
 void report_held_by(struct emit *e, struct recording *r, const struct finding *f)

@@ -152,7 +152,8 @@ static void tables(sqlite3 *db, struct err *e)
     if (sqlite3_prepare_v2(
             db,
             "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND "
-            "name NOT IN ('image', 'frame', 'stack') ORDER BY name <> 'process', name <> 'snapshot', name",
+            "name NOT IN ('image', 'frame', 'stack') AND name IN (SELECT name FROM src.sqlite_schema) ORDER BY name <> "
+            "'process', name <> 'snapshot', name",
             -1, &st, NULL) != SQLITE_OK)
         err_set(e, EXIT_INPUT, "cannot be merged: %s", sqlite3_errmsg(db));
     while (!e->code && n < 64 && sqlite3_step(st) == SQLITE_ROW)

@@ -169,8 +169,9 @@ static int check_tables(struct store *s, struct err *e)
         sqlite3_bind_text(look, 1, table, -1, SQLITE_STATIC);
         sqlite3_bind_text(look, 2, col, -1, SQLITE_STATIC);
         int rc = sqlite3_step(look);
-        if (rc == SQLITE_DONE && strcmp(table, "symbol") == 0 && !has_table(s->db, table))
-            ; /* recordings from before imports */
+        bool later = strcmp(table, "symbol") == 0 || strcmp(table, "path") == 0;
+        if (rc == SQLITE_DONE && later && !has_table(s->db, table))
+            ; /* a recording from before imports, or from before paths had a table */
         else if (rc == SQLITE_DONE)
             err_set(e, EXIT_INPUT, "%s: not a recording of this format: %s.%s is missing", s->path, table, col);
         else if (rc != SQLITE_ROW)

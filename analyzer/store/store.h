@@ -57,7 +57,7 @@ struct writer;
 struct writer *writer_open(const char *path, struct err *e);
 int64_t writer_row(struct writer *w, const char *sql, const char *types, ...);
 int writer_close(struct writer *w, bool keep, struct err *e); /* commits where keep and all went well */
-/* True where the recording holds rows of symbol. */
-bool store_has_symbols(struct store *s);
+/* True where the recording holds rows of a table (a name of the schema): some are younger than the format. */
+bool store_has(struct store *s, const char *table);
 
 #endif

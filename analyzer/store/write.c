@@ -84,11 +84,13 @@ int writer_close(struct writer *w, bool keep, struct err *e)
     return e->code;
 }
 
-bool store_has_symbols(struct store *s)
+bool store_has(struct store *s, const char *table)
 {
     sqlite3_stmt *st = NULL;
-    bool any = sqlite3_prepare_v2(s->db, "SELECT 1 FROM symbol LIMIT 1", -1, &st, NULL) == SQLITE_OK &&
-               sqlite3_step(st) == SQLITE_ROW;
+    struct buf sql = {0};
+    buf_printf(&sql, "SELECT 1 FROM %s LIMIT 1", table);
+    bool any = sqlite3_prepare_v2(s->db, sql.data, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW;
     sqlite3_finalize(st);
+    buf_free(&sql);
     return any;
 }

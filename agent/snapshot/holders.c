@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What holds memory that is no leak by itself: paths (path.c) for the stacks with the most bytes in use, to one of their oldest or
+ * newest sampled blocks (one of which is near the head of a list, whichever way it grows), and for the places where most tasks wait and are live, to what the one that waits longest waits for. Several snapshots may
+ * find that such a site grows; then the answer to "what keeps it" must have been recorded.
+ *
+ * A search may take as long as marking did, and not often: snapshots by interval search again when the last
+ * search's time was less than 1/PART of what has passed since. */
+#include "agent/snapshot/child.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "agent/os/os.h"
+#include "agent/profile/profile.h"
+
+enum { BLOCKS = 8, WAITS = 4, LEAST_BYTES = 64 << 10, LEAST_PART = 100, PART = 50, EACH = 8 };
+_Static_assert(BLOCKS + WAITS <= PATH_TARGETS, "one search for all");
+static const uint64_t LEAST_NS = 100000000, MOST_NS = 1000000000;
+static const uint64_t NOTE_KEY = 0x70617468; /* of the time before which none by interval searches */
+
+struct sample {
+    struct object_ref o;
+    uint32_t born_ms;
+};
+struct few {
+    struct sample at[EACH];
+    unsigned n;
+};
+struct holder {
+    uint32_t stack;
+    bool wait;
+    double bytes;              /* in use, estimated */
+    uint64_t tasks;            /* that wait */
+    uint64_t since_ns;         /* the one that waits longest */
+    uintptr_t object;          /* what it waits for */
+    struct few oldest, newest; /* sampled blocks; or what is waited for */
+};
+
+static int more_bytes(const void *a, const void *b)
+{
+    const struct holder *x = a, *y = b;
+    return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : x->stack < y->stack ? -1 : x->stack > y->stack;
+}
+
+static int more_tasks(const void *a, const void *b)
+{
+    const struct holder *x = a, *y = b;
+    return x->tasks < y->tasks ? 1 : x->tasks > y->tasks ? -1 : x->stack < y->stack ? -1 : x->stack > y->stack;
+}
+
+/* The stacks with the most bytes in use, at most BLOCKS of them. */
+static unsigned by_bytes(const struct judgement *j, struct holder *out)
+{
+    struct child_map index = {0};
+    struct child_vec all = {0};
+    double rate = (double)prof_rate(), sum = 0;
+    for (uint32_t b = 1; b <= j->nbuckets; b++) {
+        const struct prof_bucket *p = bucket_get(b);
+        if (!p || p->alloc_bytes <= p->free_bytes) continue;
+        double bytes = (double)(p->alloc_bytes - p->free_bytes);
+        if (rate > 1) bytes /= -expm1(-(double)p->size / rate);
+        struct holder *h = child_group(&index, &all, p->stack, sizeof *h);
+        h->stack = p->stack;
+        h->bytes += bytes;
+        sum += bytes;
+    }
+    struct holder *h = (struct holder *)all.items;
+    child_sort(h, all.n, sizeof *h, more_bytes);
+    unsigned n = 0;
+    while (n < all.n && n < BLOCKS && h[n].bytes >= LEAST_BYTES && h[n].bytes * LEAST_PART >= sum) n++;
+    for (unsigned i = 0; i < n; i++) out[i] = h[i];
+    return n;
+}
+
+/* The EACH oldest, or newest, in order. */
+static void keep(struct few *l, struct sample s, bool oldest)
+{
+    unsigned at = l->n;
+    while (at > 0 && (oldest ? (int32_t)(s.born_ms - l->at[at - 1].born_ms) < 0
+                             : (int32_t)(s.born_ms - l->at[at - 1].born_ms) > 0))
+        at--;
+    if (at == EACH) return;
+    if (l->n < EACH) l->n++;
+    for (unsigned i = l->n - 1; i > at; i--) l->at[i] = l->at[i - 1];
+    l->at[at] = s;
+}
+
+static void add_object(struct holder *h, struct object_ref o, uint32_t born_ms)
+{
+    keep(&h->oldest, (struct sample){o, born_ms}, true);
+    keep(&h->newest, (struct sample){o, born_ms}, false);
+}
+
+static unsigned objects_of(const struct holder *h, struct object_ref *out)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < h->newest.n; i++) out[n++] = h->newest.at[i].o;
+    for (unsigned i = 0; i < h->oldest.n; i++) out[n++] = h->oldest.at[i].o;
+    return n;
+}
+
+/* Their sampled blocks that are reached. */
+static void choose_blocks(const struct marker *m, struct holder *h, unsigned n)
+{
+    for (uint32_t id = 0; n && id < m->nspans; id++) {
+        const struct heap_sample *table = *heap_span_samples(m->mspans[id]);
+        for (uint32_t i = 0; table && i < m->spans[id].nelems; i++) {
+            struct object_ref o = {id, i};
+            if (!table[i].bucket || table[i].bucket > bucket_count()) continue;
+            if (!mark_is_marked(m, o) || mark_word_of(m, o)->free >> (i & 63) & 1) continue;
+            uint32_t stack = bucket_get(table[i].bucket)->stack;
+            for (unsigned k = 0; k < n; k++)
+                if (h[k].stack == stack) add_object(&h[k], o, table[i].time_ms);
+        }
+    }
+}
+
+/* The places where most tasks wait for something that is reached. */
+static unsigned by_tasks(const struct judgement *j, struct holder *out)
+{
+    struct child_map index = {0};
+    struct child_vec all = {0};
+    for (size_t i = 0; i < j->ntasks; i++) {
+        const struct task_rec *t = &j->tasks[i];
+        if (!t->blocked || !t->live || !t->stack || !t->nwaits) continue;
+        struct holder *h = child_group(&index, &all, t->stack, sizeof *h);
+        h->stack = t->stack;
+        h->wait = true;
+        h->tasks++;
+        for (uint32_t k = 0; k < t->nwaits; k++) {
+            const struct wait_rec *w = &j->waits[t->waits + k];
+            if (!w->reached || !w->object || (h->object && h->since_ns <= t->blocked_since_ns)) continue;
+            h->object = w->object;
+            h->since_ns = t->blocked_since_ns;
+        }
+    }
+    struct holder *h = (struct holder *)all.items;
+    child_sort(h, all.n, sizeof *h, more_tasks);
+    unsigned n = 0;
+    for (size_t i = 0; i < all.n && n < WAITS; i++)
+        if (h[i].object) out[n++] = h[i];
+    return n;
+}
+
+static struct path_rec *record(struct judgement *j, const struct holder *h)
+{
+    struct path_rec *r = child_vec_add(&j->paths, sizeof *r);
+    r->stack = h->stack;
+    r->wait = h->wait;
+    return r;
+}
+
+static void search(struct marker *m, const struct snapshot_job *job, struct judgement *j, struct holder *h, unsigned n,
+                   uint64_t deadline_ns)
+{
+    static char text[BLOCKS + WAITS][sizeof((struct path_rec *)0)->steps];
+    struct path_target t[BLOCKS + WAITS];
+    struct object_ref object[BLOCKS + WAITS][2 * EACH];
+    const struct holder *of[BLOCKS + WAITS];
+    unsigned nt = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct object_ref o;
+        if (h[i].wait && mark_resolve(m, h[i].object, &o)) {
+            add_object(&h[i], o, 0);
+        } else if (h[i].wait) { /* static: where it stands is all */
+            struct path_rec *r = record(j, &h[i]);
+            path_of_word(m, h[i].object, r->steps, sizeof r->steps);
+        }
+        unsigned n_of = objects_of(&h[i], object[nt]);
+        if (n_of == 0) continue;
+        t[nt] = (struct path_target){.kind = h[i].wait ? PATH_WAIT : PATH_BLOCK,
+                                     .of = object[nt],
+                                     .n = n_of,
+                                     .buf = text[nt],
+                                     .size = sizeof *text};
+        of[nt++] = &h[i];
+    }
+    if (nt) path_find(m, job, j, t, nt, deadline_ns);
+    for (unsigned i = 0; i < nt; i++)
+        if (t[i].found) memcpy(record(j, of[i])->steps, text[i], sizeof *text);
+}
+
+void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns)
+{
+    struct holder h[BLOCKS + WAITS];
+    uint64_t begin = os_mono_ns(), *next = judge_note(NOTE_KEY);
+    if (job->request.trigger == TRIGGER_INTERVAL && (!next || begin < *next)) return;
+    uint64_t most = mark_ns < LEAST_NS ? LEAST_NS : mark_ns > MOST_NS ? MOST_NS : mark_ns;
+    unsigned n = by_bytes(j, h);
+    choose_blocks(m, h, n);
+    n += by_tasks(j, h + n);
+    if (n) search(m, job, j, h, n, begin + most);
+    uint64_t end = os_mono_ns();
+    if (next) *next = end + PART * (end - begin);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What holds memory that is no leak by itself: the table path (the agent's holders.c), for findings that need several snapshots, and for
+ * any function that is asked for.
+ *
+ * Paths are searched for in some snapshots only: the newest one up to the finding's is taken. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/model/trend.h"
+
+/* JSON that is an array of objects, tidied; NULL: damaged, and noted. */
+static json_t *steps_of(struct recording *r, const char *text)
+{
+    json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *step;
+    size_t i;
+    bool good = json_is_array(j);
+    json_array_foreach(j, i, step) good = good && json_is_object(step);
+    if (good) return j;
+    store_damaged(r->store, "path.steps is not a JSON array of objects");
+    json_decref(j);
+    return NULL;
+}
+
+static json_t *path_of(struct recording *r, const struct snapshot *s, bool wait, int64_t stack, int64_t *seq)
+{
+    static const char
+        block[] = "SELECT p.steps, s.seq FROM path p JOIN snapshot s ON s.id = p.snapshot WHERE p.stack = ?1 AND "
+                  "p.kind = 'block' AND s.process = ?2 AND s.seq <= ?3 ORDER BY s.seq DESC LIMIT 1",
+        waits[] = "SELECT p.steps, s.seq FROM path p JOIN snapshot s ON s.id = p.snapshot WHERE p.stack = ?1 AND "
+                  "p.kind = 'wait' AND s.process = ?2 AND s.seq <= ?3 ORDER BY s.seq DESC LIMIT 1";
+    json_t *j = NULL;
+    struct query *q = store_query(r->store, wait ? waits : block, 3, stack, s->process->id, s->seq);
+    if (query_next(q)) {
+        *seq = query_count(q, 1, "snapshot.seq");
+        j = steps_of(r, query_text(q, 0, "path.steps"));
+    }
+    query_end(q);
+    return j;
+}
+
+static void add_path(struct recording *r, struct finding *f)
+{
+    bool wait = strcmp(f->rule, "stuck-task") == 0;
+    int64_t seq = 0;
+    if (!f->stack || !(wait || (strcmp(f->rule, "growing-site") == 0 && !f->tasks))) return;
+    json_t *steps = path_of(r, f->snapshot, wait, f->stack->id, &seq);
+    json_t *j = steps ? json_loads(f->evidence, 0, NULL) : NULL;
+    if (json_is_object(j)) {
+        json_object_set(j, "path", steps);
+        json_object_set_new(j, "path_seq", json_integer(seq));
+        char *text = json_dumps(j, JSON_COMPACT);
+        f->evidence = arena_strdup(&r->arena, text);
+        free(text);
+    }
+    json_decref(j);
+    json_decref(steps);
+}
+
+void findings_add_paths(struct recording *r, struct finding *f, size_t n)
+{
+    if (!store_has(r->store, "path")) return;
+    for (size_t i = 0; i < n; i++) add_path(r, &f[i]);
+}
+
+static bool is_in(struct recording *r, struct stack *s, const char *function)
+{
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct frame *f = frame_resolve(r, s->frames[i]);
+        for (unsigned k = 0; k < f->nlines; k++)
+            if (f->lines[k].function && strstr(f->lines[k].function, function)) return true;
+    }
+    return false;
+}
+
+/* One snapshot's; ids of stacks that have one already are in `seen`. */
+static void paths_in(struct recording *r, struct snapshot *s, const char *function, struct map *seen,
+                     struct finding **f, size_t *n)
+{
+    static const char sql[] = "SELECT stack, kind, steps FROM path WHERE snapshot = ? ORDER BY kind, stack";
+    struct query *q = store_query(r->store, sql, 1, s->id);
+    while (query_next(q)) {
+        int64_t id = query_count(q, 0, "path.stack");
+        bool wait = strcmp(query_text(q, 1, "path.kind"), "wait") == 0;
+        struct stack *stack = recording_stack(r, id);
+        uint64_t key = (uint64_t)id * 2 + wait;
+        if (!stack || map_get(seen, key) || !is_in(r, stack, function)) continue;
+        json_t *steps = steps_of(r, query_text(q, 2, "path.steps"));
+        char *text = steps ? json_dumps(steps, JSON_COMPACT) : NULL;
+        map_put(seen, key, stack);
+        if (text) {
+            *f = xrealloc(*f, *n + 1, sizeof **f);
+            (*f)[(*n)++] = (struct finding){.rule = "",
+                                            .stack = stack,
+                                            .snapshot = s,
+                                            .tasks = wait,
+                                            .wait_reason = "",
+                                            .evidence = arena_printf(&r->arena, "{\"path\":%s}", text)};
+        }
+        free(text);
+        json_decref(steps);
+    }
+    query_end(q);
+}
+
+size_t recording_paths(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, const char *function,
+                       struct finding **f)
+{
+    struct map seen = {0};
+    size_t n = 0;
+    *f = NULL;
+    if (!store_has(r->store, "path")) return 0;
+    for (size_t i = 0; i < nsnaps; i++)
+        for (struct snapshot *s = snaps[i]; s >= r->snapshots && s->process == snaps[i]->process; s--)
+            paths_in(r, s, function, &seen, f, &n);
+    map_free(&seen);
+    return n;
+}
