@@ -104,7 +104,7 @@ static void stacks(sqlite3 *db, struct err *e)
 /* One table whose rows belong to a snapshot or a process. */
 static void table(sqlite3 *db, const char *name, struct err *e)
 {
-    struct buf cols = {0}, values = {0}, joins = {0}, sql = {0};
+    struct buf cols = {0}, values = {0}, sql = {0};
     sqlite3_stmt *st = NULL;
     bool snapshot = false, process = false;
     if (sqlite3_prepare_v2(db, "SELECT name FROM pragma_table_info(?, 'main')", -1, &st, NULL) != SQLITE_OK)
@@ -140,7 +140,6 @@ static void table(sqlite3 *db, const char *name, struct err *e)
     run(db, sql.data, e);
     buf_free(&cols);
     buf_free(&values);
-    buf_free(&joins);
     buf_free(&sql);
 }
 
