@@ -146,23 +146,28 @@ static void flow(struct emit *e, struct recording *r, const struct finding *f)
     flow_end(e);
 }
 
-static bool occurs(const struct gate_result *g, int rule)
+/* at: where each rule that occurs stands among them, in the order of rules.def; -1: it does not occur. */
+static void number_rules(const struct gate_result *g, int at[SEEP_RULE_COUNT])
 {
-    for (size_t i = 0; i < g->n; i++)
-        if (rule_index(g->findings[i].rule) == rule) return true;
-    return false;
+    int n = 0;
+    for (int i = 0; i < SEEP_RULE_COUNT; i++) at[i] = -1;
+    for (size_t i = 0; i < g->n; i++) {
+        int rule = rule_index(g->findings[i].rule);
+        if (rule >= 0) at[rule] = 0;
+    }
+    for (int i = 0; i < SEEP_RULE_COUNT; i++)
+        if (at[i] == 0) at[i] = n++;
 }
 
-static void result(struct emit *e, const struct gate_result *g, const struct finding *f)
+static void result(struct emit *e, const struct gate_result *g, const struct finding *f, const int *at)
 {
     static const char *const levels[] = {"error", "warning", "warning", "note"};
     struct recording *r = g->r;
     struct site site = finding_site(r, f);
-    int rule = rule_index(f->rule), at = rule < 0 ? -1 : 0;
-    for (int i = 0; i < rule; i++) at += occurs(g, i);
+    int rule = rule_index(f->rule);
     emit_object(e, NULL);
     emit_str(e, "ruleId", f->rule);
-    if (at >= 0) emit_int(e, "ruleIndex", at);
+    if (rule >= 0) emit_int(e, "ruleIndex", at[rule]);
     emit_str(e, "level", levels[f->confidence]);
     text(e, "message",
          arena_printf(&r->arena, "%s: %s in %s: %s", confidence_name(f->confidence),
@@ -200,7 +205,7 @@ static void result(struct emit *e, const struct gate_result *g, const struct fin
 }
 
 /* The rules that occur, in the order of rules.def. */
-static void driver(struct emit *e, const struct gate_result *g)
+static void driver(struct emit *e, const int *at)
 {
     emit_object(e, "tool");
     emit_object(e, "driver");
@@ -209,7 +214,7 @@ static void driver(struct emit *e, const struct gate_result *g)
     emit_array(e, "rules");
     for (int i = 0; i < SEEP_RULE_COUNT; i++) {
         const struct seep_rule_text *t = seep_rule_text((enum seep_rule)i);
-        if (!occurs(g, i)) continue;
+        if (at[i] < 0) continue;
         emit_object(e, NULL);
         emit_str(e, "id", t->name);
         text(e, "shortDescription", t->finds);
@@ -225,8 +230,10 @@ void sarif_write(const struct gate_result *g, struct buf *out)
 {
     char *data = NULL;
     size_t n = 0;
+    int at[SEEP_RULE_COUNT];
     FILE *f = open_memstream(&data, &n);
     if (!f) return;
+    number_rules(g, at);
     struct emit em, *e = &em;
     emit_init(e, f, true);
     emit_object(e, NULL);
@@ -234,7 +241,7 @@ void sarif_write(const struct gate_result *g, struct buf *out)
     emit_str(e, "version", "2.1.0");
     emit_array(e, "runs");
     emit_object(e, NULL);
-    driver(e, g);
+    driver(e, at);
     emit_array(e, "invocations");
     emit_object(e, NULL);
     emit_bool(e, "executionSuccessful", g->problem == NULL);
@@ -250,7 +257,7 @@ void sarif_write(const struct gate_result *g, struct buf *out)
     emit_end(e);
     emit_end(e);
     emit_array(e, "results");
-    for (size_t i = 0; i < g->n; i++) result(e, g, &g->findings[i]);
+    for (size_t i = 0; i < g->n; i++) result(e, g, &g->findings[i], at);
     emit_end(e);
     emit_str(e, "columnKind", "unicodeCodePoints");
     emit_end(e);
