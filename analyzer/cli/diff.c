@@ -50,9 +50,8 @@ static void load(struct side *s, struct filter *f)
     s->nfindings = findings_load(s->r, s->snaps, s->n, &s->findings);
     for (size_t i = 0; i < s->n; i++) {
         const struct snapshot *x = s->snaps[i];
-        if (__builtin_add_overflow(s->live_bytes, x->live_bytes, &s->live_bytes)) s->live_bytes = INT64_MAX;
-        if (__builtin_add_overflow(s->unreachable_bytes, x->unreachable_bytes, &s->unreachable_bytes))
-            s->unreachable_bytes = INT64_MAX;
+        add_capped(&s->live_bytes, x->live_bytes);
+        add_capped(&s->unreachable_bytes, x->unreachable_bytes);
     }
 }
 

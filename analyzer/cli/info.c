@@ -126,7 +126,7 @@ static void memory(struct emit *e, struct recording *r, const struct snapshot *s
     int64_t sum = 0, small = 0, nsmall = 0;
     for (struct query *q = store_query(r->store, sql, 1, s->id); query_next(q);) {
         int64_t bytes = query_count(q, 2, "rss.rss_bytes");
-        if (__builtin_add_overflow(sum, bytes, &sum)) sum = INT64_MAX;
+        add_capped(&sum, bytes);
         /* Small file mappings are one line for people. */
         const char *part = query_text(q, 0, "rss.part"), *name = query_text(q, 1, "rss.name");
         if (!e->json && *name && bytes < 256 << 10) {

@@ -25,7 +25,7 @@ static void names(struct emit *e, const struct rss *x, enum rss_kind kind, bool 
         const struct rss_part *p = &x->parts[i];
         if (p->kind != kind || (!*p->name && kind != RSS_FOREIGN)) continue;
         if (!full && (shown == 6 || p->rss_bytes < 256 << 10)) {
-            if (__builtin_add_overflow(small, p->rss_bytes, &small)) small = INT64_MAX;
+            add_capped(&small, p->rss_bytes);
             nsmall++;
             continue;
         }
@@ -128,8 +128,8 @@ int cmd_rss(int argc, char **argv)
     struct rss *x = xcalloc(n, sizeof *x);
     for (size_t i = 0; i < n; i++) {
         rss_load(r, snaps[i], &x[i]);
-        if (__builtin_add_overflow(total, x[i].total, &total)) total = INT64_MAX;
-        if (__builtin_add_overflow(unreturned, rss_unreturned(&x[i]), &unreturned)) unreturned = INT64_MAX;
+        add_capped(&total, x[i].total);
+        add_capped(&unreturned, rss_unreturned(&x[i]));
     }
     if (!view_failed(r, &code)) {
         struct emit e;

@@ -115,7 +115,7 @@ static void print_row(struct emit *e, struct recording *r, const struct heap *h,
 {
     const struct heap_group *g = &x->g;
     int64_t all = h->total[FIG_INUSE].bytes;
-    if (__builtin_add_overflow(*sum, g->fig[FIG_INUSE].bytes, sum)) *sum = INT64_MAX;
+    add_capped(sum, g->fig[FIG_INUSE].bytes);
     emit_cell_int(e, g->fig[FIG_INUSE].bytes);
     emit_cell_real(e, all ? (double)g->fig[FIG_INUSE].bytes / (double)all : 0);
     emit_cell_real(e, all ? (double)*sum / (double)all : 0);

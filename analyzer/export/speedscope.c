@@ -54,7 +54,7 @@ static bool profile(const struct samples *s, struct frames *f, unsigned type, bo
         if (n == 0) buf_printf(out, "%zu", frame_index(s->r, f, &none));
         buf_puts(out, "]");
         buf_printf(&weights, "%s%" PRId64, sep, v);
-        if (__builtin_add_overflow(total, v, &total)) total = INT64_MAX;
+        add_capped(&total, v);
         sep = ",";
     }
     if (weights.len) buf_printf(out, "],\"weights\":[%s],\"endValue\":%" PRId64 "}", weights.data, total);

@@ -32,8 +32,7 @@ void folded_encode(const struct samples *s, unsigned type, struct buf *out)
         /* Rows of one stack stand together. */
         struct stack *stack = s->list[i].stack;
         int64_t sum = 0;
-        for (; i < s->n && s->list[i].stack == stack; i++)
-            if (__builtin_add_overflow(sum, s->list[i].values[type], &sum)) sum = INT64_MAX;
+        for (; i < s->n && s->list[i].stack == stack; i++) add_capped(&sum, s->list[i].values[type]);
         if (sum == 0) continue;
         put_folded(s->r, stack, out);
         buf_printf(out, " %" PRId64 "\n", sum);

@@ -88,11 +88,6 @@ static int64_t stack_id(struct target *t, const struct prof_location *const *sta
     return id;
 }
 
-static void add(int64_t *sum, int64_t v)
-{
-    if (__builtin_add_overflow(*sum, v, sum)) *sum = INT64_MAX;
-}
-
 static void begin_snapshot(struct target *t, const struct profile *p, int64_t start_ns)
 {
     t->snapshot =
@@ -113,8 +108,8 @@ static void put_heap(struct target *t, const struct profile *p)
         int64_t allocs = s->alloc_objects > s->inuse_objects ? s->alloc_objects : s->inuse_objects;
         int64_t alloc_bytes = s->alloc_bytes > s->inuse_bytes ? s->alloc_bytes : s->inuse_bytes;
         int64_t size = s->size_bytes ? s->size_bytes : allocs ? alloc_bytes / allocs : 0;
-        add(&objects, s->inuse_objects);
-        add(&bytes, s->inuse_bytes);
+        add_capped(&objects, s->inuse_objects);
+        add_capped(&bytes, s->inuse_bytes);
         writer_row(
             t->w,
             "INSERT INTO heap VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO UPDATE SET "

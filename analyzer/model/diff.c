@@ -133,7 +133,7 @@ void diff_ages(struct recording *rb, struct snapshot *const *snaps, size_t n, bo
             struct site site = by_stack ? (struct site){0} : stack_site(rb, s);
             struct diff_row *row = map_get(&at, by_stack ? s->hash : site_key(&site));
             if (!row || bucket >= AGE_BUCKETS) continue;
-            if (__builtin_add_overflow(row->ages[bucket], bytes, &row->ages[bucket])) row->ages[bucket] = INT64_MAX;
+            add_capped(&row->ages[bucket], bytes);
         }
     map_free(&at);
 }

@@ -126,20 +126,15 @@ static int by_order(const void *a, const void *b)
     return c ? c : (x->snapshot->id > y->snapshot->id) - (x->snapshot->id < y->snapshot->id);
 }
 
-static int64_t add(int64_t a, int64_t b)
-{
-    return __builtin_add_overflow(a, b, &a) ? INT64_MAX : a;
-}
-
 static void merge(struct finding *into, const struct finding *f)
 {
     into->rows += f->rows;
-    into->seen_objects = add(into->seen_objects, f->seen_objects);
-    into->seen_bytes = add(into->seen_bytes, f->seen_bytes);
-    into->direct = add(into->direct, f->direct);
-    into->indirect = add(into->indirect, f->indirect);
-    into->objects = add(into->objects, f->objects);
-    into->bytes = add(into->bytes, f->bytes);
+    add_capped(&into->seen_objects, f->seen_objects);
+    add_capped(&into->seen_bytes, f->seen_bytes);
+    add_capped(&into->direct, f->direct);
+    add_capped(&into->indirect, f->indirect);
+    add_capped(&into->objects, f->objects);
+    add_capped(&into->bytes, f->bytes);
     into->sampled |= f->sampled;
     if (f->confidence < into->confidence) into->confidence = f->confidence;
     if (f->oldest_ns > into->oldest_ns) into->oldest_ns = f->oldest_ns;

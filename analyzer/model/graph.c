@@ -64,11 +64,6 @@ size_t graph_nodes(struct recording *r, const struct heap *h, struct filter *f, 
     return g.n;
 }
 
-static int64_t add(int64_t a, int64_t b)
-{
-    return __builtin_add_overflow(a, b, &a) ? INT64_MAX : a;
-}
-
 static int by_weight(const void *a, const void *b)
 {
     const struct graph_edge *x = a, *y = b;
@@ -102,7 +97,7 @@ size_t graph_edges(struct recording *r, const struct heap *h, struct filter *f, 
             }
             if (seen[k - 1] == i + 1) continue;
             seen[k - 1] = i + 1;
-            e[k - 1].weight = add(e[k - 1].weight, w);
+            add_capped(&e[k - 1].weight, w);
         }
     }
     map_free(&at);
@@ -159,7 +154,7 @@ size_t graph_tree(struct recording *r, const struct heap *h, struct filter *f, i
         const struct site *lines = NULL;
         int64_t w = h->rows[i].fig[fig].bytes;
         size_t node = 0, len = w ? stack_path(r, f, h->rows[i].stack, &lines) : 0;
-        t[0].cum = add(t[0].cum, w);
+        add_capped(&t[0].cum, w);
         for (size_t j = len; j-- > 0;) {
             uint64_t key = seep_key_u64(seep_key_u64(SEEP_KEY_INIT, node), graph_key(&lines[j], GRAPH_FUNCTIONS));
             size_t k = (size_t)(uintptr_t)map_get(&at, key);
@@ -169,9 +164,9 @@ size_t graph_tree(struct recording *r, const struct heap *h, struct filter *f, i
                 map_put(&at, key, (void *)(uintptr_t)(k = n++));
             }
             node = k;
-            t[node].cum = add(t[node].cum, w);
+            add_capped(&t[node].cum, w);
         }
-        t[node].flat = add(t[node].flat, w);
+        add_capped(&t[node].flat, w);
     }
     map_free(&at);
     *out = xcalloc(n, sizeof **out);

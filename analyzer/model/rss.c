@@ -57,8 +57,7 @@ static void add(struct rss *x, struct rss_part part)
 {
     x->parts = xrealloc(x->parts, x->n + 1, sizeof *x->parts);
     x->parts[x->n++] = part;
-    if (__builtin_add_overflow(x->kinds[part.kind], part.rss_bytes, &x->kinds[part.kind]))
-        x->kinds[part.kind] = INT64_MAX;
+    add_capped(&x->kinds[part.kind], part.rss_bytes);
 }
 
 static int by_kind(const void *a, const void *b)
@@ -85,7 +84,7 @@ void rss_load(struct recording *r, const struct snapshot *s, struct rss *x)
                              .size_bytes = query_count(q, 4, "rss.size_bytes")};
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             if (strcmp(kinds[i].part, p.part) == 0) p.kind = kinds[i].kind;
-        if (__builtin_add_overflow(sum, p.rss_bytes, &sum)) sum = INT64_MAX;
+        add_capped(&sum, p.rss_bytes);
         /* Pages of spans in use hold the blocks, and holes. */
         if (p.kind == RSS_BLOCKS && x->heap_alloc >= 0 && x->heap_alloc < p.rss_bytes) {
             struct rss_part holes = p;
@@ -112,8 +111,9 @@ void rss_free(struct rss *x)
 
 int64_t rss_unreturned(const struct rss *x)
 {
-    int64_t a = x->kinds[RSS_HOLES], b = x->kinds[RSS_IDLE], c = x->kinds[RSS_LAZY], sum;
-    if (__builtin_add_overflow(a, b, &sum) || __builtin_add_overflow(sum, c, &sum)) return INT64_MAX;
+    int64_t sum = x->kinds[RSS_HOLES];
+    add_capped(&sum, x->kinds[RSS_IDLE]);
+    add_capped(&sum, x->kinds[RSS_LAZY]);
     return sum;
 }
 

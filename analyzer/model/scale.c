@@ -30,18 +30,10 @@ struct figure scale_row(int64_t objects, int64_t bytes, int64_t size, int64_t ra
     return f;
 }
 
-/* Saturating: figures of a hostile recording must not overflow. */
-static int64_t add(int64_t a, int64_t b)
-{
-    int64_t sum;
-    if (!__builtin_add_overflow(a, b, &sum)) return sum;
-    return b > 0 ? INT64_MAX : INT64_MIN + 1;
-}
-
 void figure_add(struct figure *sum, const struct figure *f)
 {
-    sum->objects = add(sum->objects, f->objects);
-    sum->bytes = add(sum->bytes, f->bytes);
+    add_capped(&sum->objects, f->objects);
+    add_capped(&sum->bytes, f->bytes);
     sum->objects_var += f->objects_var;
     sum->bytes_var += f->bytes_var;
 }

@@ -40,11 +40,6 @@ static int64_t minus(int64_t a, int64_t b)
     return a > b ? a - b : 0;
 }
 
-static void add(int64_t *sum, int64_t v)
-{
-    if (__builtin_add_overflow(*sum, v, sum)) *sum = INT64_MAX;
-}
-
 static void read_heap(struct recording *r, const struct trends *t, struct lines *l)
 {
     static const char sql[] = "SELECT stack, size_bytes, allocs, alloc_bytes, frees, free_bytes, unreachable, "
@@ -63,10 +58,10 @@ static void read_heap(struct recording *r, const struct trends *t, struct lines 
             x->lost[i] += (double)lost.bytes;
             if (i + 1 < t->n) continue;
             x->var += in.bytes_var;
-            add(&x->bytes, in.bytes);
-            add(&x->objects, in.objects);
-            add(&x->seen_bytes, minus(v[3], v[5]));
-            add(&x->seen_objects, v[2] - v[4]);
+            add_capped(&x->bytes, in.bytes);
+            add_capped(&x->objects, in.objects);
+            add_capped(&x->seen_bytes, minus(v[3], v[5]));
+            add_capped(&x->seen_objects, v[2] - v[4]);
         }
     }
 }
@@ -130,10 +125,10 @@ static void to_sites(struct recording *r, struct trends *t, struct lines *l, boo
                 s->lost[k] += x->lost[k];
             }
             s->noise = sqrt(s->noise * s->noise + x->var);
-            add(&s->bytes, x->bytes);
-            add(&s->objects, x->objects);
-            add(&s->seen_bytes, x->seen_bytes);
-            add(&s->seen_objects, x->seen_objects);
+            add_capped(&s->bytes, x->bytes);
+            add_capped(&s->objects, x->objects);
+            add_capped(&s->seen_bytes, x->seen_bytes);
+            add_capped(&s->seen_objects, x->seen_objects);
         }
         free(x->y);
     }

@@ -168,7 +168,7 @@ static void note_last(const struct run *u, struct group *g, const struct task *f
     if (g->kind == WAITS && last->blocked_ns > age) age = last->blocked_ns;
     if (age > g->oldest_ns) g->oldest_ns = age;
     if (age < g->least_ns) g->least_ns = age;
-    if (__builtin_add_overflow(g->cpu_ns, last->cpu_ns - first->cpu_ns, &g->cpu_ns)) g->cpu_ns = INT64_MAX;
+    add_capped(&g->cpu_ns, last->cpu_ns - first->cpu_ns);
     g->woken += last->schedules > first->schedules;
 }
 
@@ -179,7 +179,7 @@ static void add_to(struct run *u, struct group *g, const struct task *const t[SN
     g->waiting += t[i]->kind == WAITS;
     g->clocked += t[i]->clock;
     if (i == SNAPS - 1) {
-        if (__builtin_add_overflow(g->bytes, t[i]->bytes, &g->bytes)) g->bytes = INT64_MAX;
+        add_capped(&g->bytes, t[i]->bytes);
         g->stack = t[i]->stack;
         g->reason = t[i]->reason;
     }

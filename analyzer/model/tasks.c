@@ -19,11 +19,6 @@ static int by_weight(const void *a, const void *b)
     return c ? c : strcmp(x->name, y->name);
 }
 
-static int64_t add(int64_t a, int64_t b)
-{
-    return __builtin_add_overflow(a, b, &a) ? INT64_MAX : a;
-}
-
 size_t tasks_load(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, struct task_group **out)
 {
     static const char sql[] =
@@ -58,10 +53,10 @@ size_t tasks_load(struct recording *r, struct snapshot *const *snaps, size_t nsn
             g->tasks++;
             g->wakeable += query_count(q, 7, "task.wakeable") != 0;
             if (blocked > g->oldest_ns) g->oldest_ns = blocked;
-            g->stack_bytes = add(g->stack_bytes, query_count(q, 9, "task.stack_bytes"));
-            g->live_bytes = add(g->live_bytes, query_count(q, 10, "task.live_bytes"));
-            g->schedules = add(g->schedules, query_count(q, 11, "task.schedules"));
-            g->cpu_ns = add(g->cpu_ns, query_count(q, 12, "task.cpu_ns"));
+            add_capped(&g->stack_bytes, query_count(q, 9, "task.stack_bytes"));
+            add_capped(&g->live_bytes, query_count(q, 10, "task.live_bytes"));
+            add_capped(&g->schedules, query_count(q, 11, "task.schedules"));
+            add_capped(&g->cpu_ns, query_count(q, 12, "task.cpu_ns"));
         }
     }
     map_free(&groups);

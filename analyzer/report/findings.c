@@ -60,9 +60,10 @@ void report_count(const struct finding *f, size_t n, unsigned fail_mask, struct 
         }
         out->by_confidence[f[i].confidence]++;
         if (!(fail_mask & 1u << f[i].confidence)) continue;
-        int64_t *sum = f[i].tasks ? &out->tasks : &out->memory_bytes;
-        int64_t add = f[i].tasks ? f[i].objects : f[i].bytes;
-        if (__builtin_add_overflow(*sum, add, sum)) *sum = INT64_MAX;
+        if (f[i].tasks)
+            add_capped(&out->tasks, f[i].objects);
+        else
+            add_capped(&out->memory_bytes, f[i].bytes);
     }
 }
 

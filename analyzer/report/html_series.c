@@ -47,11 +47,6 @@ static void table_json(struct table *t, struct buf *out, const char *key)
     free(t->rows);
 }
 
-static void add(int64_t *sum, int64_t v)
-{
-    if (__builtin_add_overflow(*sum, v, sum)) *sum = INT64_MAX;
-}
-
 static int64_t between_ms(int64_t from, int64_t to)
 {
     int64_t ns;
@@ -131,7 +126,8 @@ void html_series(const struct html_input *in, struct buf *out)
         const struct snapshot *s = &r->snapshots[i];
         if (!html_has(in, s)) continue;
         for (struct query *q = store_query(r->store, rss_sql, 1, s->id); query_next(q);)
-            add(&series_of(&parts, &r->arena, query_text(q, 0, "rss.part"))[at], query_count(q, 1, "rss.rss_bytes"));
+            add_capped(&series_of(&parts, &r->arena, query_text(q, 0, "rss.part"))[at],
+                       query_count(q, 1, "rss.rss_bytes"));
         for (struct query *q = store_query(r->store, stat_sql, 1, s->id); query_next(q);)
             series_of(&rss, &r->arena, "rss")[at] = query_count(q, 0, "stat.value");
         for (struct query *q = store_query(r->store, task_sql, 1, s->id); query_next(q);) {
@@ -139,8 +135,8 @@ void html_series(const struct html_input *in, struct buf *out)
             const char *state = arena_strdup(&r->arena, query_text(q, 1, "task.state"));
             const char *reason = arena_strdup(&r->arena, query_text(q, 2, "task.wait_reason"));
             const char *verdict = arena_strdup(&r->arena, query_text(q, 3, "task.verdict"));
-            add(&series_of(&tasks, &r->arena, task_kind(&r->arena, provider, state, reason, verdict))[at],
-                query_count(q, 4, "a count"));
+            add_capped(&series_of(&tasks, &r->arena, task_kind(&r->arena, provider, state, reason, verdict))[at],
+                       query_count(q, 4, "a count"));
         }
         at++;
     }

@@ -67,7 +67,8 @@ struct tree {
 
 static int64_t sum(int64_t a, int64_t b)
 {
-    return __builtin_add_overflow(a, b, &a) || a > MOST ? MOST : a;
+    add_capped(&a, b);
+    return a > MOST ? MOST : a;
 }
 
 /* ---- reading: one snapshot's rows, each told to a function */

@@ -29,6 +29,12 @@ void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
 
+/* Adds v; what does not fit stays at the end of the range and can be negated. For figures of a hostile recording. */
+static inline void add_capped(int64_t *sum, int64_t v)
+{
+    if (__builtin_add_overflow(*sum, v, sum)) *sum = v > 0 ? INT64_MAX : INT64_MIN + 1;
+}
+
 /* Memory that goes away at once. */
 struct arena_block;
 struct arena {

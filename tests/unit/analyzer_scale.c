@@ -76,6 +76,8 @@ static void saturates(void **state)
     struct figure big = scale_row(INT64_MAX, INT64_MAX, 1, INT64_MAX), sum = {0};
     for (int i = 0; i < 4; i++) figure_add(&sum, &big);
     assert_true(sum.bytes == INT64_MAX);
+    for (int i = 0; i < 8; i++) figure_sub(&sum, &big);
+    assert_true(sum.bytes == INT64_MIN + 1);
     assert_true(figure_error(INFINITY) == INT64_MAX);
 }
 
