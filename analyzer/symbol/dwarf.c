@@ -166,29 +166,14 @@ static unsigned call_line(Dwarf_Die *die)
 
 static struct unit *find_unit(struct sym_image *im, uint64_t pc)
 {
-    size_t lo = 0, hi = im->nranges;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (im->ranges[mid].lo <= pc)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo == 0 || pc >= im->ranges[lo - 1].hi) return NULL;
-    return &im->units[im->ranges[lo - 1].unit];
+    size_t n = begun_at(im->ranges, im->nranges, sizeof *im->ranges, pc);
+    return n > 0 && pc < im->ranges[n - 1].hi ? &im->units[im->ranges[n - 1].unit] : NULL;
 }
 
 static const struct scope *find_function(const struct unit *u, uint64_t pc)
 {
-    size_t lo = 0, hi = u->nfunctions;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (u->functions[mid].lo <= pc)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo > 0 && pc < u->functions[lo - 1].hi ? &u->functions[lo - 1] : NULL;
+    size_t n = begun_at(u->functions, u->nfunctions, sizeof *u->functions, pc);
+    return n > 0 && pc < u->functions[n - 1].hi ? &u->functions[n - 1] : NULL;
 }
 
 unsigned dwarf_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out, unsigned max)

@@ -231,19 +231,26 @@ const char *symbol_image_problem(struct sym_image *im)
     return im->problem;
 }
 
-static const struct elf_sym *find_symbol(const struct elf_sym *list, size_t n, uint64_t addr)
+size_t begun_at(const void *list, size_t n, size_t size, uint64_t addr)
 {
     size_t lo = 0, hi = n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (list[mid].lo <= addr)
+        uint64_t begin;
+        memcpy(&begin, (const char *)list + mid * size, sizeof begin);
+        if (begin <= addr)
             lo = mid + 1;
         else
             hi = mid;
     }
+    return lo;
+}
+
+const struct elf_sym *find_symbol(const struct elf_sym *list, size_t n, uint64_t addr)
+{
     /* The nearest start that covers the address; of equal starts the first that does. */
     const struct elf_sym *best = NULL;
-    for (size_t i = lo, looked = 0; i > 0 && looked < 16; i--, looked++) {
+    for (size_t i = begun_at(list, n, sizeof *list, addr), looked = 0; i > 0 && looked < 16; i--, looked++) {
         const struct elf_sym *s = &list[i - 1];
         if (best && s->lo != best->lo) break;
         if (addr < s->hi) best = s;

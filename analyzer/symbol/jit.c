@@ -82,15 +82,8 @@ void symbolizer_jit(struct symbolizer *s, int64_t pid, int64_t start_unix_ns)
 
 unsigned symbol_jit_lookup(struct symbolizer *s, uint64_t addr, struct sym_line *out)
 {
-    size_t lo = 0, hi = s->njit;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (s->jit[mid].lo <= addr)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo == 0 || addr >= s->jit[lo - 1].hi) return 0;
-    *out = (struct sym_line){.function = s->jit[lo - 1].name, .linkage = s->jit[lo - 1].name};
+    const struct elf_sym *found = find_symbol(s->jit, s->njit, addr);
+    if (!found) return 0;
+    *out = (struct sym_line){.function = found->name, .linkage = found->name};
     return 1;
 }

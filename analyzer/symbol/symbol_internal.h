@@ -71,6 +71,11 @@ extern struct symbol_policy symbol_policy;
 /* debuginfod.c: path of a fetched file in s's arena; NULL: there is none. */
 const char *debuginfod_fetch(struct symbolizer *s, const char *build_id, bool executable);
 
+/* image.c: how many entries of a list begin at addr or before; each has its uint64_t lo first, and is sorted by it. */
+size_t begun_at(const void *list, size_t n, size_t size, uint64_t addr);
+/* The symbol of a sorted list that covers addr; NULL: none. */
+const struct elf_sym *find_symbol(const struct elf_sym *list, size_t n, uint64_t addr);
+
 /* dwarf.c */
 void dwarf_index(struct sym_image *im, Dwarf *dw);
 unsigned dwarf_lookup(struct sym_image *im, uint64_t addr, struct sym_line *out, unsigned max);
