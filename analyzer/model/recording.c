@@ -212,6 +212,13 @@ static bool load_names(struct recording *r, struct frame *f)
     return f->nlines > 0;
 }
 
+static struct sym_image *symbols_of(struct recording *r, const struct image *image)
+{
+    struct image *im = map_get(&r->images, (uint64_t)image->id);
+    if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);
+    return im->symbols;
+}
+
 const struct frame *frame_resolve(struct recording *r, struct frame *f)
 {
     enum { MAX_LINES = 64 };
@@ -223,10 +230,8 @@ const struct frame *frame_resolve(struct recording *r, struct frame *f)
         f->nlines = symbol_jit_lookup(r->symbolizer, f->offset - 1, f->lines);
     }
     if (!f->image || f->offset == 0) return f;
-    struct image *im = map_get(&r->images, (uint64_t)f->image->id);
-    if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);
     struct sym_line lines[MAX_LINES];
-    f->nlines = symbol_lookup(im->symbols, f->offset - 1, lines, MAX_LINES);
+    f->nlines = symbol_lookup(symbols_of(r, f->image), f->offset - 1, lines, MAX_LINES);
     if (f->nlines == 0 && side_lookup(r, f)) return f;
     f->lines = arena_alloc(&r->arena, (f->nlines + 1) * sizeof *f->lines);
     memcpy(f->lines, lines, f->nlines * sizeof *lines);
@@ -235,9 +240,7 @@ const struct frame *frame_resolve(struct recording *r, struct frame *f)
 
 const char *recording_data_name(struct recording *r, const struct image *image, uint64_t addr, uint64_t *into)
 {
-    struct image *im = map_get(&r->images, (uint64_t)image->id);
-    if (!im->symbols) im->symbols = symbolizer_image(r->symbolizer, im->path, im->build_id, im->first_seen_ns);
-    return symbol_data(im->symbols, addr, into);
+    return symbol_data(symbols_of(r, image), addr, into);
 }
 
 const char *process_command(struct recording *r, const struct process *p)
