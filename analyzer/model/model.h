@@ -79,6 +79,8 @@ const struct image *recording_image(struct recording *r, int64_t id);
 const struct frame *frame_resolve(struct recording *r, struct frame *f);
 /* The variable at an ELF address, and how far into it; NULL: not known. */
 const char *recording_data_name(struct recording *r, const struct image *im, uint64_t addr, uint64_t *into);
+/* A value from the table stat, by a literal of SQL that binds the snapshot; -1: there is none. */
+int64_t stat_of(struct recording *r, const struct snapshot *s, const char *sql);
 /* argv with spaces, in r's arena. */
 const char *process_command(struct recording *r, const struct process *p);
 

@@ -243,6 +243,14 @@ const char *recording_data_name(struct recording *r, const struct image *image, 
     return symbol_data(symbols_of(r, image), addr, into);
 }
 
+int64_t stat_of(struct recording *r, const struct snapshot *s, const char *sql)
+{
+    struct query *q = store_query(r->store, sql, 1, s->id);
+    int64_t v = query_next(q) ? query_count(q, 0, "stat.value") : -1;
+    query_end(q);
+    return v;
+}
+
 const char *process_command(struct recording *r, const struct process *p)
 {
     char *s = arena_strdup(&r->arena, *p->argv ? p->argv : p->exe), *out = s;

@@ -45,14 +45,6 @@ static const struct {
              {"agent", RSS_AGENT},        {"stack", RSS_STACKS},   {"image", RSS_IMAGES},
              {"file", RSS_FILES},         {"shared", RSS_SHARED},  {"anon", RSS_FOREIGN}};
 
-static int64_t stat_of(struct recording *r, const struct snapshot *s, const char *sql)
-{
-    struct query *q = store_query(r->store, sql, 1, s->id);
-    int64_t v = query_next(q) ? query_count(q, 0, "stat.value") : -1;
-    query_end(q);
-    return v;
-}
-
 static void add(struct rss *x, struct rss_part part)
 {
     x->parts = xrealloc(x->parts, x->n + 1, sizeof *x->parts);

@@ -21,11 +21,8 @@ static bool matches(const struct snapshot *s, const char *want)
 
 bool snapshot_is_blind(struct recording *r, const struct snapshot *s)
 {
-    static const char sql[] = "SELECT value FROM stat WHERE snapshot = ? AND name = 'mallocs' AND value = 0";
-    bool blind = false;
-    if (s->live_objects > 0) return false;
-    for (struct query *q = store_query(r->store, sql, 1, s->id); query_next(q);) blind = true;
-    return blind;
+    return s->live_objects == 0 &&
+           stat_of(r, s, "SELECT value FROM stat WHERE snapshot = ? AND name = 'mallocs' AND value = 0") == 0;
 }
 
 int select_snapshots(struct recording *r, const struct selector *sel, struct snapshot ***out, size_t *n, struct err *e)

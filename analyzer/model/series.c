@@ -151,23 +151,17 @@ static int by_growth(const void *a, const void *b)
 /* What the agent noted of limits on memory, the lowest. */
 static int64_t recorded_limit(struct recording *r, const struct snapshot *s)
 {
-    static const char sql[] =
-        "SELECT value FROM stat WHERE snapshot = ? AND name IN ('memlimit', 'cgroup_limit') AND value > 0 "
-        "ORDER BY value LIMIT 1";
-    struct query *q = store_query(r->store, sql, 1, s->id);
-    int64_t v = query_next(q) ? query_count(q, 0, "stat.value") : 0;
-    query_end(q);
-    return v;
+    int64_t v = stat_of(r, s,
+                        "SELECT value FROM stat WHERE snapshot = ? AND name IN ('memlimit', 'cgroup_limit') AND "
+                        "value > 0 ORDER BY value LIMIT 1");
+    return v > 0 ? v : 0;
 }
 
 /* What counts towards a limit now: all that is resident, the heap where that is not known. */
 static double used_now(struct recording *r, const struct trends *t)
 {
-    struct query *q =
-        store_query(r->store, "SELECT value FROM stat WHERE snapshot = ? AND name = 'rss'", 1, t->snaps[t->n - 1]->id);
-    double rss = query_next(q) ? (double)query_count(q, 0, "stat.value") : 0;
-    query_end(q);
-    return fmax(rss, t->live[t->n - 1]);
+    int64_t rss = stat_of(r, t->snaps[t->n - 1], "SELECT value FROM stat WHERE snapshot = ? AND name = 'rss'");
+    return fmax((double)rss, t->live[t->n - 1]);
 }
 
 void trends_load(struct recording *r, struct process *p, const struct snapshot *last, size_t points, int64_t max_tasks,

@@ -113,7 +113,6 @@ void html_series(const struct html_input *in, struct buf *out)
 {
     static const char rss_sql[] =
         "SELECT part, sum(rss_bytes), sum(lazy_free_bytes) FROM rss WHERE snapshot = ? GROUP BY part";
-    static const char stat_sql[] = "SELECT value FROM stat WHERE snapshot = ? AND name = 'rss'";
     static const char task_sql[] =
         "SELECT provider, state, wait_reason, verdict, count(*) FROM task WHERE snapshot = ? "
         "GROUP BY provider, state, wait_reason, verdict";
@@ -128,8 +127,8 @@ void html_series(const struct html_input *in, struct buf *out)
         for (struct query *q = store_query(r->store, rss_sql, 1, s->id); query_next(q);)
             add_capped(&series_of(&parts, &r->arena, query_text(q, 0, "rss.part"))[at],
                        query_count(q, 1, "rss.rss_bytes"));
-        for (struct query *q = store_query(r->store, stat_sql, 1, s->id); query_next(q);)
-            series_of(&rss, &r->arena, "rss")[at] = query_count(q, 0, "stat.value");
+        int64_t resident = stat_of(r, s, "SELECT value FROM stat WHERE snapshot = ? AND name = 'rss'");
+        if (resident >= 0) series_of(&rss, &r->arena, "rss")[at] = resident;
         for (struct query *q = store_query(r->store, task_sql, 1, s->id); query_next(q);) {
             const char *provider = arena_strdup(&r->arena, query_text(q, 0, "task.provider"));
             const char *state = arena_strdup(&r->arena, query_text(q, 1, "task.state"));
