@@ -218,6 +218,12 @@ size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t 
     return n;
 }
 
+struct finding *findings_push(struct finding **f, size_t *n)
+{
+    *f = xrealloc(*f, *n + 1, sizeof **f);
+    return memset(&(*f)[(*n)++], 0, sizeof **f);
+}
+
 void findings_sort(struct finding *f, size_t n)
 {
     if (n) qsort(f, n, sizeof *f, by_order);

@@ -24,12 +24,6 @@ void trend_fingerprint(struct recording *r, const char *rule, const struct site 
     snprintf(id, 9, "%08x", (unsigned)(key ^ key >> 32));
 }
 
-static struct finding *push(struct finding **f, size_t *n)
-{
-    *f = xrealloc(*f, *n + 1, sizeof **f);
-    return memset(&(*f)[(*n)++], 0, sizeof **f);
-}
-
 static void add_growing(struct recording *r, const struct trends *t, struct finding **f, size_t *n)
 {
     for (size_t i = 0; i < t->count; i++) {
@@ -44,7 +38,7 @@ static void add_growing(struct recording *r, const struct trends *t, struct find
         double until = t->limit_bytes && !s->tasks ? trend_until(t->used, tr->slope, (double)t->limit_bytes) : -1;
         if (until >= 0) buf_printf(&ev, ",\"limit_bytes\":%lld,\"limit_in_s\":%.6g", (long long)t->limit_bytes, until);
         buf_puts(&ev, "}");
-        struct finding *x = push(f, n);
+        struct finding *x = findings_push(f, n);
         x->rule = "growing-site";
         x->confidence = SEEP_GROWING;
         x->noun = s->tasks ? "task" : "block";
@@ -75,7 +69,7 @@ size_t findings_all(struct recording *r, struct snapshot *const *snaps, size_t n
         size_t at = (size_t)(snaps[i] - r->snapshots), before = 0;
         while (before < at && r->snapshots[at - before - 1].process == snaps[i]->process) before++;
         struct finding unreturned;
-        if (rss_finding(r, snaps[i], &unreturned)) *push(f, &n) = unreturned;
+        if (rss_finding(r, snaps[i], &unreturned)) *findings_push(f, &n) = unreturned;
         if (before + 1 >= TREND_MIN) {
             struct trends t;
             trends_load(r, snaps[i]->process, snaps[i], TREND_POINTS, MAX_TASKS, &t);

@@ -190,6 +190,7 @@ struct finding {
     bool known;               /* by the baseline or a suppression */
     const char *suppressed;   /* why, where a suppression hides it; else NULL */
 };
+struct finding *findings_push(struct finding **f, size_t *n); /* one more at the end, cleared */
 void findings_sort(struct finding *f, size_t n);
 size_t findings_load(struct recording *r, struct snapshot *const *snaps, size_t n, struct finding **out);
 bool rule_is_about_tasks(const char *rule);

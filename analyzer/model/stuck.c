@@ -309,8 +309,7 @@ static void tell(struct run *u, const struct group *g, struct finding **f, size_
         fingerprint(u->r, x.rule, x.wait_reason, g->kind == RUNS && g->create ? NULL : x.stack, x.create_stack, x.id);
     for (size_t i = 0; i < *n; i++)
         if (strcmp((*f)[i].id, x.id) == 0 && (*f)[i].snapshot == x.snapshot) return;
-    *f = xrealloc(*f, *n + 1, sizeof **f);
-    (*f)[(*n)++] = x;
+    *findings_push(f, n) = x;
 }
 
 static void look_at(struct recording *r, struct snapshot *const *three, struct finding **f, size_t *n)
