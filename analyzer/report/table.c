@@ -171,19 +171,27 @@ static bool says_nothing(const struct emit_table *t, unsigned col)
                      strcmp(first, "0.0%") == 0);
 }
 
+/* On a terminal that is too narrow columns of the largest rank go first; 0: it stays. */
+static int rank_of(const struct emit_table *t, unsigned col)
+{
+    return t->cols[col].kind != COL_TEXT && says_nothing(t, col) ? 256 : t->minor[col];
+}
+
 /* Makes the table as wide as the terminal. */
 static void fit(struct emit_table *t, size_t *width, size_t max)
 {
     enum { LEAST = 9 };
     for (;;) {
         size_t total = 0, shown = 0, longest = 0, second = LEAST;
-        int drop = -1, long_col = -1;
+        int drop = -1, best = 0, long_col = -1;
         for (unsigned c = 0; c < t->ncols; c++) {
             if (!t->cols[c].title) continue;
             total += width[c] + (shown++ ? 2 : 0);
-            int rank = says_nothing(t, c) && t->cols[c].kind != COL_TEXT ? 256 : t->minor[c];
-            int best = drop < 0 ? 0 : says_nothing(t, (unsigned)drop) ? 256 : t->minor[drop];
-            if (rank > best) drop = (int)c;
+            int rank = rank_of(t, c);
+            if (rank > best) {
+                best = rank;
+                drop = (int)c;
+            }
             if (t->cols[c].kind != COL_TEXT) continue;
             if (width[c] > longest) {
                 if (longest > second) second = longest;
