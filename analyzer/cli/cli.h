@@ -5,6 +5,7 @@
 #define ANALYZER_CLI_H
 
 #include <argp.h>
+#include <limits.h>
 
 #include "analyzer/model/graph.h"
 #include "analyzer/report/emit.h"
@@ -124,9 +125,14 @@ int command_check(const char *name, const char *agent, char **path, struct err *
 char *agent_find(const char *given, struct err *e);
 void launch_default(struct launch *l, const char *name, const char *value); /* unless set already */
 
-/* Asks the agent of pid for a snapshot (snapshot.c). reply: "ok SEQ PATH". out, label: NULL or as the options of seep snapshot. 0, or an
- * exit code with the message printed. */
-int snapshot_ask(int pid, const char *label, const char *out, char *reply, size_t size);
+/* Asks the agent of pid for a snapshot (snapshot.c). out, label: NULL or as the options of seep snapshot. 0, or an exit
+ * code with the message printed. */
+struct snapshot_reply {
+    char text[PATH_MAX + 64]; /* "ok SEQ PATH" */
+    long long seq;
+    const char *path; /* of the recording; NULL: the process does not record to a file */
+};
+int snapshot_ask(int pid, const char *label, const char *out, struct snapshot_reply *reply);
 
 /* ---- gate --self-test (self_test.c): does this gate find a leak on this machine, and nothing where there is none? 0, or an
  * exit code with the message printed. */

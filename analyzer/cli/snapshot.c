@@ -153,10 +153,16 @@ static int converse(const struct ask *a, char *reply, size_t size)
     return code;
 }
 
-int snapshot_ask(int pid, const char *label, const char *out, char *reply, size_t size)
+int snapshot_ask(int pid, const char *label, const char *out, struct snapshot_reply *reply)
 {
     struct ask a = {.pid = pid, .label = label, .out = out};
-    return converse(&a, reply, size);
+    int code = converse(&a, reply->text, sizeof reply->text);
+    if (code) return code;
+    char *seq = reply->text + strlen("ok"), *path;
+    reply->seq = strtoll(seq, &path, 10);
+    path += strspn(path, " ");
+    reply->path = *path ? path : NULL;
+    return 0;
 }
 
 int cmd_snapshot(int argc, char **argv)
@@ -169,22 +175,20 @@ int cmd_snapshot(int argc, char **argv)
                "Examples:\n  seep snapshot 1234\n  seep snapshot --label before-deploy 1234",
     };
     struct ask a = {0};
-    char reply[PATH_MAX + 64];
+    struct snapshot_reply reply;
     int code = args_parse(&argp, argc, argv, 0, &a);
-    if (code == 0) code = converse(&a, reply, sizeof reply);
+    if (code == 0) code = snapshot_ask(a.pid, a.label, a.out, &reply);
     if (code) return code;
-    /* "ok SEQ PATH" */
-    char *seq = reply + 2 + strspn(reply + 2, " "), *path = seq + strcspn(seq, " ");
-    if (*path) *path++ = 0;
     struct emit e;
     emit_init(&e, stdout, a.json);
     emit_object(&e, NULL);
     emit_str(&e, "command", "snapshot");
-    emit_str(&e, "file", *path ? path : NULL);
+    emit_str(&e, "file", reply.path);
     emit_int(&e, "pid", a.pid);
-    emit_int(&e, "seq", strtoll(seq, NULL, 10));
+    emit_int(&e, "seq", reply.seq);
     emit_end(&e);
-    emit_line(&e, STYLE_PLAIN, "snapshot %s of process %d is in %s", seq, a.pid, *path ? path : "its recording");
-    emit_line(&e, STYLE_PLAIN, "next: seep leaks %s", *path ? path : "FILE");
+    emit_line(&e, STYLE_PLAIN, "snapshot %lld of process %d is in %s", reply.seq, a.pid,
+              reply.path ? reply.path : "its recording");
+    emit_line(&e, STYLE_PLAIN, "next: seep leaks %s", reply.path ? reply.path : "FILE");
     return emit_finish(&e);
 }

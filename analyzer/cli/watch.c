@@ -3,7 +3,6 @@
  * seep watch: asks a running process for a snapshot again and again, and prints what became more since the one before. */
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "analyzer/cli/cli.h"
@@ -101,24 +100,23 @@ int cmd_watch(int argc, char **argv)
     struct watch w = {.view.limit = 5, .seconds = 10};
     int code = args_parse(&argp, argc, argv, 0, &w);
     for (int64_t i = 0; code == 0 && (!w.count || i < w.count); i++) {
-        char reply[PATH_MAX + 64];
+        struct snapshot_reply reply;
         struct err err = {0};
         if (i) sleep((unsigned)w.seconds);
-        code = snapshot_ask((int)w.pid, "watch", i ? NULL : w.out, reply, sizeof reply);
+        code = snapshot_ask((int)w.pid, "watch", i ? NULL : w.out, &reply);
         if (code) break;
-        char *path = strchr(reply, '/');
-        if (!path)
+        if (!reply.path)
             return fail(EXIT_CANNOT, "process %lld: does not record to a file; name one by -o", (long long)w.pid);
-        struct recording *r = recording_open(path, &err);
+        struct recording *r = recording_open(reply.path, &err);
         if (!r) return fail_err(&err);
         struct emit e;
         emit_init(&e, stdout, w.view.json);
         emit_object(&e, NULL);
         emit_str(&e, "command", "watch");
-        emit_str(&e, "file", path);
+        emit_str(&e, "file", reply.path);
         show(&e, r, &w);
         emit_end(&e);
-        if (w.count && i + 1 == w.count) emit_line(&e, STYLE_PLAIN, "next: seep trend %s", path);
+        if (w.count && i + 1 == w.count) emit_line(&e, STYLE_PLAIN, "next: seep trend %s", reply.path);
         if (!view_failed(r, &code)) code = emit_finish(&e);
         recording_close(r);
     }
