@@ -16,9 +16,9 @@ struct diff_row {
     /* Sampled bytes in use at b by age: bucket i is [2^i, 2^(i+1)) ms, 0 also younger. */
     int64_t ages[AGE_BUCKETS];
 };
-/* Rows whose figures differ, by growth of bytes in use. Sites meet by module, function and line, what is
- * left by module and function in the order of lines, so that an edit above does not part them. Stacks meet by build id and offset, what is left by
- * functions and lines, then by functions: another build. *out is to be freed. */
+/* Rows whose figures differ, by growth of bytes in use. Sites meet by module, function and line, what is left by module
+ * and function in the order of lines, so that an edit above does not part them. Stacks meet by build id and offset,
+ * what is left by functions and lines, then by functions: another build. *out is to be freed. */
 size_t diff_heaps(struct recording *ra, const struct heap *a, struct recording *rb, const struct heap *b, bool by_stack,
                   struct diff_row **out);
 

@@ -103,9 +103,9 @@ struct site {
     const struct image *image; /* NULL: generated code */
     uint64_t offset;
 };
-/* The first line of the user's own code, before library frames; the leaf where there is none. */
 /* A site in one number: module, function and line, so that stacks of two builds meet where the code is the same. */
 uint64_t site_key(const struct site *s);
+/* The first line of the user's own code, before library frames; the leaf where there is none. */
 struct site stack_site(struct recording *r, struct stack *s);
 /* Line j of frame f; lines of a frame without symbols count as one. */
 struct site frame_site(const struct frame *f, unsigned j);

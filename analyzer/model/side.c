@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Side files of names: {"seep_symbols": 1, "frames": [[identity, offset, [function, linkage, file, folder, line], …], …]}, where the identity
- * is the build id, or the path of a file without one. A frame's own file, when it is there and right, goes before. */
+ * Side files of names: {"seep_symbols": 1, "frames": [[identity, offset, [function, linkage, file, folder, line], …],
+ * …]}, where the identity is the build id, or the path of a file without one. A frame's own file, when it is there and
+ * right, goes before. */
 #include "analyzer/model/side.h"
 
 #include <errno.h>

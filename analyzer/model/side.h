@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names beside a recording: FILE.symbols, written by `seep symbolize` where the program's files are, read with the recording where they
- * are not. docs/schema.md describes it. The recording itself stays as it is. */
+ * Names beside a recording: FILE.symbols, written by `seep symbolize` where the program's files are, read with the
+ * recording where they are not. docs/schema.md describes it. The recording itself stays as it is. */
 #ifndef ANALYZER_MODEL_SIDE_H
 #define ANALYZER_MODEL_SIDE_H
 

@@ -9,8 +9,8 @@
  * A snapshot lists tasks in the order of their ids, so three of them are merged in one pass; memory is linear in groups, not in
  * tasks. Every rule asks for a task of the first snapshot: where that has none, the others are not read.
  *
- * "Unchanged" between two snapshots: it stands where it stood and has not been scheduled. For a thread the times scheduled are its voluntary
- * switches, and being stopped for a snapshot costs it a few: STOP_SWITCHES.
+ * "Unchanged" between two snapshots: it stands where it stood and has not been scheduled. For a thread the times
+ * scheduled are its voluntary switches, and being stopped for a snapshot costs it a few: STOP_SWITCHES.
  *
  * Tried and dropped: counting tasks by creation site only. A server's handlers come and go, and a few that stay drown in them; what
  * counts is who of the first snapshot is still unchanged in the last. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Copies what one recording holds into another: images, frames and stacks are interned there, processes and snapshots get new ids,
- * and all that belongs to a snapshot follows it. Tables are known by their columns: snapshot, process, stack, create_stack and image
- * are references and are translated, so a table that the schema gains is copied too.
+ * Copies what one recording holds into another: images, frames and stacks are interned there, processes and snapshots
+ * get new ids, and all that belongs to a snapshot follows it. Tables are known by their columns: snapshot, process,
+ * stack, create_stack and image are references and are translated, so a table that the schema gains is copied too.
  *
- * Invariants: 1. a snapshot that the target has already (same process, same number) is left out with all that belongs to it; 2. one
- * transaction: a merge that fails leaves the target as it was; 3. the source is opened read-only and was checked by store_open(); one with a hot journal is recovered in
- * memory. */
+ * Invariants: 1. a snapshot that the target has already (same process, same number) is left out with all that belongs
+ * to it; 2. one transaction: a merge that fails leaves the target as it was; 3. the source is opened read-only and was
+ * checked by store_open(); one with a hot journal is recovered in memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,10 +6,11 @@
  * missing), the tree of functions and inlined calls for a unit when it is first asked, names for a DIE when it is
  * first met. A lookup is then two binary searches, the line table's own, and a walk over one function's inlined calls.
  *
- * Invariants: 1. ranges and functions are sorted by lo; 2. a function's inlined calls are contiguous and in preorder, so those that cover
- * an address come outermost first. Limits: of split DWARF whose .dwo is not there, or packed into a .dwp (libdw reads them from 0.191 on),
- * functions and lines are right and inlined calls missing; a tree deeper than MAX_DEPTH is cut, so that a hostile file cannot overflow the stack.
- * Dropped: dwarf_getscopes, which walks the unit's whole tree for each address. */
+ * Invariants: 1. ranges and functions are sorted by lo; 2. a function's inlined calls are contiguous and in preorder,
+ * so those that cover an address come outermost first. Limits: of split DWARF whose .dwo is not there, or packed into a
+ * .dwp (libdw reads them from 0.191 on), functions and lines are right and inlined calls missing; a tree deeper than
+ * MAX_DEPTH is cut, so that a hostile file cannot overflow the stack. Dropped: dwarf_getscopes, which walks the unit's
+ * whole tree for each address. */
 #include <stdlib.h>
 #include <string.h>
 

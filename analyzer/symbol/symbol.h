@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From (ELF file, address) to functions, files and lines, inlined ones included. Files are found by path, then by build id under
- * the debug folders; a file whose build id is not the recorded one is never used, so that
- * a name is right or absent. Nothing is fetched from a network, and no file that others may have put into /tmp is believed,
- * unless symbol_allow() was told so.
+ * From (ELF file, address) to functions, files and lines, inlined ones included. Files are found by path, then by build
+ * id under the debug folders; a file whose build id is not the recorded one is never used, so that a name is right or
+ * absent. Nothing is fetched from a network, and no file that others may have put into /tmp is believed, unless
+ * symbol_allow() was told so.
  *
  * Each file's tables are built once, when the first address of it is asked. */
 #ifndef ANALYZER_SYMBOL_H
