@@ -58,7 +58,7 @@ enum state { NONE, STARTING, RUNNING, LEAVING };
 static uint32_t state;
 enum { STAY, ASKED, GOING };
 static uint32_t leave;
-static uint32_t away_word, away; /* 0 free, 1 held, 2 waited for; calls that run without the thread */
+static uint32_t away_word, away; /* os_word_enter(); calls that run without the thread */
 static bool lost;                /* it could not be started again: forked children shall have theirs */
 static int32_t agent_tid;
 static uint32_t wake_sent;
@@ -304,18 +304,6 @@ static void unblock_signals(uint64_t before)
     sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before, 0, 0);
 }
 
-static void word_enter(void)
-{
-    uint32_t zero = 0;
-    if (__atomic_compare_exchange_n(&away_word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
-    while (__atomic_exchange_n(&away_word, 2, __ATOMIC_ACQUIRE) != 0) os_futex_wait(&away_word, 2, -1);
-}
-
-static void word_leave(void)
-{
-    if (__atomic_exchange_n(&away_word, 0, __ATOMIC_RELEASE) == 2) os_futex_wake(&away_word, 1);
-}
-
 /* True when the kernel no longer counts it to the process. */
 static bool wait_gone(int tid, uint64_t end_ns)
 {
@@ -363,11 +351,11 @@ bool agent_thread_away(void)
         return false;
     bool gone = true;
     uint64_t before = block_signals();
-    word_enter();
+    os_word_enter(&away_word);
     if (away == 0)
         gone = agent_thread_running() && make_leave(perhaps_in_handler(before) ? HANDLER_LIMIT_NS : LIMIT_NS);
     away += gone;
-    word_leave();
+    os_word_leave(&away_word);
     unblock_signals(before);
     return gone;
 }
@@ -392,9 +380,9 @@ void agent_thread_back(void)
 {
     int saved = errno;
     uint64_t before = block_signals();
-    word_enter();
+    os_word_enter(&away_word);
     if (away > 0 && --away == 0 && process_is_known()) start_again(before);
-    word_leave();
+    os_word_leave(&away_word);
     unblock_signals(before);
     errno = saved;
 }

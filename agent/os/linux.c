@@ -192,6 +192,18 @@ int os_futex_wake(uint32_t *word, int n)
     return (int)sys3(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, (long)n);
 }
 
+void os_word_enter(uint32_t *word)
+{
+    uint32_t zero = 0;
+    if (__atomic_compare_exchange_n(word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+    while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE) != 0) os_futex_wait(word, 2, -1);
+}
+
+void os_word_leave(uint32_t *word)
+{
+    if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2) os_futex_wake(word, 1);
+}
+
 void os_yield(void)
 {
     sys3(SYS_sched_yield, 0, 0, 0);

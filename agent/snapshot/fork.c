@@ -46,6 +46,7 @@ struct shared {
 
 static struct shared *shared;
 static char *child_stack;
+/* Two words to wait for, outside of critical sections: os_word_enter(). */
 static uint32_t busy; /* one snapshot at a time */
 static uint32_t gate;
 static uint32_t seq;
@@ -55,27 +56,13 @@ uint32_t snapshot_seq(void)
     return __atomic_load_n(&seq, __ATOMIC_RELAXED);
 }
 
-/* ---- Two words to wait for, outside of critical sections, so that who waits can be stopped. 0 free, 1 held, 2 waited for. */
-
-static void word_enter(uint32_t *word)
-{
-    uint32_t zero = 0;
-    if (__atomic_compare_exchange_n(word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
-    while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE) != 0) os_futex_wait(word, 2, -1);
-}
-
-static void word_leave(uint32_t *word)
-{
-    if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2) os_futex_wake(word, 1);
-}
-
 void snapshot_gate_enter(void)
 {
-    word_enter(&gate);
+    os_word_enter(&gate);
 }
 void snapshot_gate_leave(void)
 {
-    word_leave(&gate);
+    os_word_leave(&gate);
 }
 
 /* The page is shared with the parent process: the child gets a new one when it needs one. */
@@ -281,9 +268,9 @@ int snapshot_take(const struct snapshot_request *req, struct snapshot_result *ou
         fmt_string(out->message, sizeof out->message, "nothing is being recorded");
         return out->error = -ENODEV;
     }
-    word_enter(&busy);
+    os_word_enter(&busy);
     int rc = take(req, out);
-    word_leave(&busy);
+    os_word_leave(&busy);
     if (rc < 0) tell(rc, out);
     return rc;
 }
