@@ -178,7 +178,7 @@ static void wait_for_work(uint64_t now)
     uint64_t left = until > now ? until - now : 0;
     if (snapshot_requested()) left = 0;
     struct timespec ts = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
-    uint64_t mask = ~(3ull << 31) & ~(1ull << (agent_options.stop_signal - 1));
+    uint64_t mask = ALL_SIGNALS & ~(1ull << (agent_options.stop_signal - 1));
     long rc = sys6(SYS_ppoll, (long)fds, n, (long)&ts, (long)&mask, sizeof mask, 0);
     __atomic_store_n(&wake_sent, 0, __ATOMIC_RELEASE);
     if (n > 0) control_serve(fds, rc > 0 ? n : 0);
@@ -201,8 +201,7 @@ static bool told_to_leave(void)
 
 static void *agent_main(void *slot)
 {
-    uint64_t all = ~(3ull << 31);
-    sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all, 0, 0);
+    raw_sigmask(SIG_SETMASK, &ALL_SIGNALS, NULL);
     private_descriptors();
     sys6(SYS_prctl, PR_SET_NAME, (long)"seep", 0, 0, 0, 0);
     thread_begin(slot);
@@ -233,7 +232,7 @@ static int create(struct thread *slot)
 {
     pthread_attr_t attr;
     pthread_t id;
-    uint64_t all = ~(3ull << 31), before = 0;
+    uint64_t before = 0;
     if (!stack) stack = os_alloc(STACK_BYTES, OS_OTHER);
     if (!stack) return ENOMEM;
     int rc = pthread_attr_init(&attr);
@@ -241,9 +240,9 @@ static int create(struct thread *slot)
     rc = pthread_attr_setstack(&attr, stack, STACK_BYTES);
     if (rc == 0) rc = pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     if (rc == 0) {
-        sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before, sizeof all, 0, 0);
+        raw_sigmask(SIG_SETMASK, &ALL_SIGNALS, &before);
         rc = pthread_create_plain(&id, &attr, agent_main, slot);
-        sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof all, 0, 0);
+        raw_sigmask(SIG_SETMASK, &before, NULL);
     }
     pthread_attr_destroy(&attr);
     return rc;
@@ -252,7 +251,7 @@ static int create(struct thread *slot)
 static uint64_t current_mask(void)
 {
     uint64_t mask = 0;
-    sys6(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof mask, 0, 0);
+    raw_sigmask(SIG_BLOCK, NULL, &mask);
     return mask;
 }
 
@@ -294,14 +293,14 @@ int agent_thread_start(void)
 
 static uint64_t block_signals(void)
 {
-    uint64_t most = ~(3ull << 31) & ~(1ull << (agent_options.stop_signal - 1)), before = 0;
-    sys6(SYS_rt_sigprocmask, SIG_BLOCK, (long)&most, (long)&before, sizeof most, 0, 0);
+    uint64_t most = ALL_SIGNALS & ~(1ull << (agent_options.stop_signal - 1)), before = 0;
+    raw_sigmask(SIG_BLOCK, &most, &before);
     return before;
 }
 
 static void unblock_signals(uint64_t before)
 {
-    sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before, 0, 0);
+    raw_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* True when the kernel no longer counts it to the process. */

@@ -57,14 +57,14 @@ static int start_thread(void)
 {
     pthread_t id;
     pthread_attr_t attr;
-    uint64_t all = ~(3ull << 31) & ~(1ull << (agent_options.stop_signal - 1)), before = 0;
+    uint64_t most = ALL_SIGNALS & ~(1ull << (agent_options.stop_signal - 1)), before = 0;
     if (__atomic_exchange_n(&thread_started, 1, __ATOMIC_ACQ_REL)) return 0;
     int rc = pthread_attr_init(&attr);
     if (rc == 0) rc = pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     if (rc == 0) {
-        sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before, sizeof all, 0, 0);
+        raw_sigmask(SIG_SETMASK, &most, &before);
         rc = pthread_create(&id, &attr, finalizer_main, NULL);
-        sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof all, 0, 0);
+        raw_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attr);
     }
     if (rc != 0) __atomic_store_n(&thread_started, 0, __ATOMIC_RELEASE);

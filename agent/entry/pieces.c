@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <pthread.h>
 
-#include "agent/os/syscall_x86_64.h"
+#include "agent/snapshot/raw.h"
 #include "agent/util/options.h"
 
 static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
@@ -46,18 +46,18 @@ struct wait {
 static void wait_begin(struct wait *w, uint64_t end_ns, const sigset_t *mask)
 {
     /* Those that libc needs for itself, and ours, are never blocked. */
-    uint64_t all = ~(3ull << 31 | 1ull << (agent_options.stop_signal - 1));
+    uint64_t most = ALL_SIGNALS & ~(1ull << (agent_options.stop_signal - 1));
     w->end_ns = end_ns;
     w->last = false;
     sigemptyset(&w->own);
-    sys6(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&w->own, sizeof all, 0, 0);
+    raw_sigmask(SIG_BLOCK, &most, (uint64_t *)&w->own);
     w->used = mask ? *mask : w->own;
 }
 
 static void wait_end(void *arg)
 {
     struct wait *w = arg;
-    sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&w->own, 0, sizeof(uint64_t), 0, 0);
+    raw_sigmask(SIG_SETMASK, (const uint64_t *)&w->own, NULL);
 }
 
 static void wait_next(struct wait *w)

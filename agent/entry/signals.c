@@ -314,7 +314,7 @@ void signals_init(void)
     }
     hidden[0].sig = sig;
     uint64_t bit = 1ull << (sig - 1); /* blocked since before exec, perhaps */
-    sys6(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&bit, 0, sizeof bit, 0, 0);
+    raw_sigmask(SIG_UNBLOCK, &bit, NULL);
 }
 
 static void trigger_handler(int sig, siginfo_t *info, void *uctx)

@@ -111,9 +111,8 @@ static void child_main(void *arg)
     struct snapshot_job *job = arg;
     job->pause_ns = os_mono_ns() - job->mono_ns;
     struct rlimit none = {0, 0};
-    uint64_t all = ~(3ull << 31); /* all but 32 and 33, which libc uses */
     agent_in_child = true;
-    sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all, 0, 0);
+    raw_sigmask(SIG_SETMASK, &ALL_SIGNALS, NULL);
     sys6(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0, 0, 0);
     sys3(SYS_close_range, 0, (long)~0u, 0);
     sys6(SYS_prctl, PR_SET_NAME, (long)"seep-snapshot", 0, 0, 0, 0);

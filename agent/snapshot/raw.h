@@ -41,4 +41,13 @@ static inline int raw_lstat(const char *path, struct stat *st)
     return (int)sys3(SYS_lstat, (long)path, (long)st, 0);
 }
 
+/* A set of signals as the kernel has it: bit n - 1 for signal n. */
+static const uint64_t ALL_SIGNALS = ~(3ull << 31); /* but 32 and 33, which libc uses */
+
+/* The calling thread's mask. mask and old may be NULL. */
+static inline int raw_sigmask(int how, const uint64_t *mask, uint64_t *old)
+{
+    return (int)sys4(SYS_rt_sigprocmask, how, (long)mask, (long)old, sizeof *mask);
+}
+
 #endif
