@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #include "agent/entry/entry.h"
@@ -18,9 +17,7 @@
 #include "agent/gc/finalizer.h"
 #include "agent/heap/heap.h"
 #include "agent/include/seep.h"
-#include "agent/os/os.h"
 #include "agent/profile/profile.h"
-#include "agent/snapshot/check.h"
 #include "agent/snapshot/raw.h"
 #include "agent/snapshot/snapshot.h"
 #include "agent/util/options.h"
@@ -94,14 +91,11 @@ SEEP_EXPORT int seep_gc(void)
     life_init();
     if (!process_is_known()) return -EAGAIN;
     if (finalizers_any() && start_thread() < 0) return -EAGAIN;
-    long p = sys6(SYS_mmap, 0, sizeof(struct check_data), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (p < 0 && p > -4096) return -EAGAIN;
-    struct snapshot_request req = {.trigger = TRIGGER_API, .check = (struct check_data *)p, .tid = os_gettid()};
+    struct snapshot_request req = {.trigger = TRIGGER_PROVIDERS}; /* judges finalizers too, and no more */
     struct snapshot_result res = {0};
     uint64_t before = finalizers_made();
     int rc = snapshot_request(&req, &res, -1);
     if (rc == 0) rc = (int)(finalizers_made() - before);
-    sys3(SYS_munmap, p, sizeof(struct check_data), 0);
     errno = saved;
     return rc == -ETIMEDOUT || rc == -ENOMEM ? -EAGAIN : rc;
 }

@@ -22,7 +22,7 @@ enum snapshot_trigger {
     TRIGGER_CONTROL,
     TRIGGER_API,
     TRIGGER_EXIT,
-    TRIGGER_PROVIDERS /* for what they are told only: rests(), timer_lost(). Not recorded, and works without a recording */
+    TRIGGER_PROVIDERS /* for rests(), timer_lost() and finalizers only. Not recorded, and works without a recording */
 };
 #define SNAPSHOT_TRIGGER_NAMES                                      \
     {                                                               \
