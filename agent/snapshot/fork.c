@@ -263,7 +263,7 @@ int snapshot_take(const struct snapshot_request *req, struct snapshot_result *ou
     struct snapshot_result ignored;
     if (!out) out = &ignored;
     memset(out, 0, sizeof *out);
-    if (!life_recording() && !req->check && req->trigger != TRIGGER_PROVIDERS) {
+    if (!life_recording() && snapshot_is_recorded(req)) {
         fmt_string(out->message, sizeof out->message, "nothing is being recorded");
         return out->error = -ENODEV;
     }

@@ -36,6 +36,11 @@ struct snapshot_request {
     int tid;                  /* of a check: who asked */
 };
 
+static inline bool snapshot_is_recorded(const struct snapshot_request *req)
+{
+    return !req->check && req->trigger != TRIGGER_PROVIDERS;
+}
+
 struct snapshot_result {
     int error;    /* 0, or a negative errno */
     uint32_t seq; /* of the snapshot within the process */

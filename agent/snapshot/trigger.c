@@ -72,7 +72,7 @@ int snapshot_request(const struct snapshot_request *req, struct snapshot_result 
     static const int64_t LOOK_NS = 200000000; /* a wake may be lost where RLIMIT_SIGPENDING is exhausted */
     struct snapshot_result res = {0};
     if (agent_thread_is_self()) return snapshot_take(req, out);
-    if (!life_recording() && !req->check && req->trigger != TRIGGER_PROVIDERS) {
+    if (!life_recording() && snapshot_is_recorded(req)) {
         if (out) *out = (struct snapshot_result){.error = -ENODEV};
         return -ENODEV;
     }
