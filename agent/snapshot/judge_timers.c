@@ -130,7 +130,7 @@ void defers_judge(const struct snapshot_job *job, struct judgement *j)
     for (size_t i = 0; i < j->ntasks; i++) {
         const struct task_rec *t = &j->tasks[i];
         if (t->defer_depth < LEAST_DEFERRED) continue;
-        unsigned rises = job->request.check ? 0 : rises_of(t);
+        unsigned rises = snapshot_is_recorded(&job->request) ? rises_of(t) : 0;
         if (rises < RISES && t->defer_depth < DEFERRED) continue;
         struct finding *f = child_vec_add(&j->findings, sizeof *f);
         *f = (struct finding){.rule = SEEP_RULE_DEFER_PILEUP,
