@@ -44,7 +44,7 @@ int os_map(void *p, size_t size);  /* Reserved → Prepared */
 int os_used(void *p, size_t size); /* Prepared → Ready */
 /* Ready → Prepared: gives the pages back. lazy asks for MADV_FREE, remembered as unavailable for good after EINVAL. */
 int os_unused(void *p, size_t size, bool lazy);
-int os_free(void *p, size_t size); /* any → None */
+int os_free(void *p, size_t size); /* any → None; the pages that the size begins, as os_alloc() gave them */
 /* Ready → Reserved: pages, guards and page tables go, an access is an error. Small pages again where os_map() makes it usable. */
 int os_return(void *p, size_t size);
 /* Reserve + map + used in one; zeroed memory, NULL when refused. */
