@@ -7,10 +7,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "agent/os/os.h"
-#include "agent/snapshot/raw.h"
 #include "agent/util/critical.h"
 #include "agent/util/lock.h"
 
@@ -213,18 +211,22 @@ uint64_t finalizers_queue(void)
 
 /* ---- around a snapshot */
 
+static void drop_verdicts(void)
+{
+    if (verdicts) os_free(verdicts, nverdicts * sizeof *verdicts);
+    verdicts = NULL;
+    nverdicts = 0;
+}
+
 void finalizers_prepare(void)
 {
     uint32_t n = finalizers_any() ? __atomic_load_n(&F.slots, __ATOMIC_ACQUIRE) : 0;
     if (n > nverdicts) {
-        if (verdicts) sys3(SYS_munmap, (long)verdicts, (long)(nverdicts * sizeof *verdicts), 0);
-        verdicts = NULL;
-        nverdicts = 0;
-        long p =
-            sys6(SYS_mmap, 0, (long)(n * sizeof *verdicts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (p < 0 && p > -4096) return; /* no verdicts this time */
-        verdicts = (uint32_t *)p;
-        nverdicts = n;
+        lock_acquire(&lock); /* a child of fork() gives back what it finds */
+        drop_verdicts();
+        verdicts = os_share(n * sizeof *verdicts, OS_GC);
+        nverdicts = verdicts ? n : 0; /* none this time */
+        lock_release(&lock);
     } else if (verdicts) {
         memset(verdicts, 0, nverdicts * sizeof *verdicts);
     }
@@ -295,6 +297,5 @@ void finalizers_fork_child(void)
 {
     lock_release(&lock);
     F.current = (struct finalizer_call){0};
-    verdicts = NULL;
-    nverdicts = 0;
+    drop_verdicts();
 }
