@@ -36,8 +36,8 @@ static void prepare(void)
     snapshot_gate_enter();
     requests_fork_prepare();
     threads_fork_prepare();
-    finalizers_fork_prepare();
     heap_fork_prepare_first();
+    finalizers_fork_prepare();
     prof_fork_prepare();
     heap_fork_prepare();
 }

@@ -15,7 +15,7 @@
 enum { SPINS = 60 };
 
 #ifdef SEEP_LOCK_CHECK
-enum { MAX_HELD = 256 };
+enum { MAX_HELD = 512 }; /* fork() holds one for each span class */
 static __thread struct {
     uint32_t n, rank[MAX_HELD];
 } held __attribute__((tls_model("initial-exec")));
