@@ -16,7 +16,6 @@
 
 struct census {
     uint64_t objects, bytes, large_bytes; /* bytes: of small objects alone */
-    struct heap_class_stat *class;        /* SIZE_CLASSES; may be NULL */
 };
 
 static void count_class(struct heap_class_stat *k, const struct mspan *s, uint64_t live)
@@ -27,10 +26,10 @@ static void count_class(struct heap_class_stat *k, const struct mspan *s, uint64
     k->span_bytes += (uint64_t)s->npages << HPAGE_SHIFT;
 }
 
-/* Lock-free: page-map entries come and go meanwhile, structures stay readable. */
+/* Lock-free: page-map entries come and go meanwhile, structures stay readable. class: SIZE_CLASSES; may be NULL. */
 static struct census take_census(struct heap_class_stat *class)
 {
-    struct census c = {.class = class};
+    struct census c = {0};
     for (const struct region *r = __atomic_load_n(&mheap.regions, __ATOMIC_ACQUIRE); r; r = r->next) {
         for (size_t i = 0; i < REGION_ARENAS; i++) {
             const struct arena *a = __atomic_load_n(&r->arenas[i], __ATOMIC_ACQUIRE);
