@@ -197,11 +197,8 @@ SEEP_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct tim
     mask = signals_filter(mask, &copy);
     struct span s = span_begin(timeout);
     int rc;
-    if (unlikely(pieces_wanted(s.end_ns)) && n <= FD_SETSIZE) {
-        rc = pieces_select(n, r, w, e, s.end_ns, mask);
-    } else {
-        UNTIL(rc, next_pselect(n, r, w, e, s.use, mask), span_again(&s));
-    }
+    OR_IN_PIECES(rc, n <= FD_SETSIZE ? s.end_ns : 0, pieces_select(n, r, w, e, s.end_ns, mask),
+                 next_pselect(n, r, w, e, s.use, mask), span_again(&s));
     eintr_end(outer);
     return rc;
 }
