@@ -3,11 +3,12 @@
  * Registry of the program's threads: where their stacks and thread pointers are, who created them, and when
  * they have ended.
  *
- * A thread enters by pthread_create's wrapper (pthread.c), or when it first needs its entry (thread_self()). It leaves in
- * the destructor of a thread-specific key that re-arms itself until the last round, so that the program's own
+ * A thread enters by pthread_create's wrapper (pthread.c), or when it first needs its entry (thread_self()). It leaves
+ * in the destructor of a thread-specific key that re-arms itself until the last round, so that the program's own
  * destructors have run before the thread's cache goes back to the heap.
  *
- * glibc ends the process when the last thread ends by pthread_exit(); it counts the agent's thread too. So the last thread of the program, when main has gone by pthread_exit(), calls exit(0) here.
+ * glibc ends the process when the last thread ends by pthread_exit(); it counts the agent's thread too. So the last
+ * thread of the program, when main has gone by pthread_exit(), calls exit(0) here.
  *
  * Invariants
  *   1. Entries are linked once and never unlinked or freed: readers need no lock. tid is stored last.

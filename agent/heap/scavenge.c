@@ -7,26 +7,26 @@
  *   a thread in a wait (entry/eintr.h)  → heap_wait_tick ───────┘
  *   malloc_trim, seep_release           → heap_release: at once
  *
- * The last two of the three are for processes without the agent's thread (nothing is recorded): frees raise heap_waits_work
- * when there is something to give back, and the program's own waits for time or input are then made in pieces with a tick
- * in between, until the goal is reached. A thread whose piece ended by time also gives its cache back. No thread, no timer, no signal: a process with one thread must stay one
- * (unshare, setns), and a sandbox may kill for a system call that the program would not have made.
+ * The last two of the three are for processes without the agent's thread (nothing is recorded): frees raise
+ * heap_waits_work when there is something to give back, and the program's own waits for time or input are then made in
+ * pieces with a tick in between, until the goal is reached. A thread whose piece ended by time also gives its cache
+ * back. No thread, no timer, no signal: a process with one thread must stay one (unshare, setns), and a sandbox may
+ * kill for a system call that the program would not have made.
  *
- * The goal: what is in use and a reserve. "In use" is the greatest value of the last few seconds, of which two thirds of
- * what is above the present value go in a second (a program that frees and allocates again does not pay page faults for
- * it). The reserve is 10 %, while new pages are being allocated; in a program that has come to rest it sinks likewise,
- * and then everything goes. With a memory limit: what is resident above 95 % of the limit goes at once, and who takes pages
- * beyond it gives as many back first. After
- * runtime/mgcscavenge.go, whose reserve never sinks.
+ * The goal: what is in use and a reserve. "In use" is the greatest value of the last few seconds, of which two thirds
+ * of what is above the present value go in a second (a program that frees and allocates again does not pay page faults
+ * for it). The reserve is 10 %, while new pages are being allocated; in a program that has come to rest it sinks
+ * likewise, and then everything goes. With a memory limit: what is resident above 95 % of the limit goes at once, and
+ * who takes pages beyond it gives as many back first. After runtime/mgcscavenge.go, whose reserve never sinks.
  *
  * Invariants
  *   1. Pages being given back are allocated in the bitmap meanwhile, so no lock is held during the system call.
- *   2. A run given back is at most 2 MiB (0.3 ms). By effort: ACTIVE, a program that allocates: runs of MIN_PAGES and more, nothing of
- *      chunks that are nearly full, nothing of huge pages more than half full; AT_REST: any run, but of huge pages only where an
- *      eighth is won; EVERYTHING: when asked for or above the limit.
- *   3. CPU time of the background scavenger is at most 1 % of the time that passed, and 100 ms (of 10 s) that may be saved
- *      up, and are there at the start: enough for 900 MiB of 4 KiB pages at 110 µs a MiB. One tick in a thread of the
- *      program is 2 ms (in a free) or 10 ms (in a wait) at most.
+ *   2. A run given back is at most 2 MiB (0.3 ms). By effort: ACTIVE, a program that allocates: runs of MIN_PAGES and
+ *      more, nothing of chunks that are nearly full, nothing of huge pages more than half full; AT_REST: any run, but
+ *      of huge pages only where an eighth is won; EVERYTHING: when asked for or above the limit.
+ *   3. CPU time of the background scavenger is at most 1 % of the time that passed, and 100 ms (of 10 s) that may be
+ *      saved up, and are there at the start: enough for 900 MiB of 4 KiB pages at 110 µs a MiB. One tick in a thread of
+ *      the program is 2 ms (in a free) or 10 ms (in a wait) at most.
  *   4. heap_waits_work is 0 at the goal, and when nothing more can be given back.
  * Locks: pace_lock, never waited for; mheap.lock for the bitmaps. Units: pages of the heap, nanoseconds. */
 #include "agent/heap/types.h"
