@@ -71,8 +71,8 @@ void os_fork_unlock(void);
 /* Futex on a private 32-bit word. timeout_ns < 0: for ever. Returns 0, -EAGAIN, -ETIMEDOUT or -EINTR. */
 int os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
 int os_futex_wake(uint32_t *word, int n);
-/* A word to wait for: 0 free, 1 held, 2 waited for. Outside of critical sections, so that who waits can be stopped; where the
- * holder does nothing long, a lock (util/lock.h) is the better choice. */
+/* A word to wait for: 0 free, 1 held, 2 waited for. Outside of critical sections, so that who waits can be stopped;
+ * where the holder does nothing long, a lock (util/lock.h) is the better choice. */
 void os_word_enter(uint32_t *word);
 void os_word_leave(uint32_t *word);
 void os_yield(void);
