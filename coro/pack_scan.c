@@ -79,8 +79,9 @@ void pack_tick(uint64_t now_ns)
 
 static void drop_table(void)
 {
-    if (table) os_free(table, table_bytes);
-    table = NULL;
+    struct told *t = table;
+    table = NULL; /* first: a fork() in between must not give it back twice */
+    if (t) os_free(t, table_bytes);
 }
 
 void pack_scan_prepare(void)
@@ -89,7 +90,6 @@ void pack_scan_prepare(void)
     table_n = g_count();
     if (option.off && !option.timers) return;
     table_bytes = sizeof *table + table_n * sizeof *table->stamps;
-    table_bytes = (table_bytes + os_page_size() - 1) & ~(os_page_size() - 1);
     table = os_share(table_bytes, OS_META);
     stop_ns = os_mono_ns();
 }
