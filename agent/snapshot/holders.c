@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What holds memory that is no leak by itself: paths (path.c) for the stacks with the most bytes in use, to one of their oldest or
- * newest sampled blocks (one of which is near the head of a list, whichever way it grows), and for the places where most tasks wait and are live, to what the one that waits longest waits for. Several snapshots may
- * find that such a site grows; then the answer to "what keeps it" must have been recorded.
+ * newest sampled blocks (one of which is near the head of a list, whichever way it grows), and for the places where most tasks wait
+ * and are live, to what the one that waits longest waits for. Several snapshots may find that such a site grows; then the
+ * answer to "what keeps it" must have been recorded.
  *
  * A search may take as long as marking did, and not often: snapshots by interval search again when the last
  * search's time was less than 1/PART of what has passed since. */
@@ -101,17 +102,19 @@ static unsigned objects_of(const struct holder *h, struct object_ref *out)
 }
 
 /* Their sampled blocks that are reached. */
-static void choose_blocks(const struct marker *m, struct holder *h, unsigned n)
+static void choose_blocks(const struct marker *m, const struct judgement *j, struct holder *h, unsigned n)
 {
+    uint8_t *of = scratch_alloc(j->nbuckets + 1); /* bucket → holder + 1 */
+    for (uint32_t b = 1; b <= j->nbuckets; b++)
+        for (unsigned k = 0; k < n; k++)
+            if (bucket_get(b) && h[k].stack == bucket_get(b)->stack) of[b] = (uint8_t)(k + 1);
     for (uint32_t id = 0; n && id < m->nspans; id++) {
         const struct heap_sample *table = *heap_span_samples(m->mspans[id]);
         for (uint32_t i = 0; table && i < m->spans[id].nelems; i++) {
             struct object_ref o = {id, i};
-            if (!table[i].bucket || table[i].bucket > bucket_count()) continue;
+            if (table[i].bucket > j->nbuckets || !of[table[i].bucket]) continue;
             if (!mark_is_marked(m, o) || mark_word_of(m, o)->free >> (i & 63) & 1) continue;
-            uint32_t stack = bucket_get(table[i].bucket)->stack;
-            for (unsigned k = 0; k < n; k++)
-                if (h[k].stack == stack) add_object(&h[k], o, table[i].time_ms);
+            add_object(&h[of[table[i].bucket] - 1], o, table[i].time_ms);
         }
     }
 }
@@ -188,7 +191,7 @@ void holders_find(struct marker *m, const struct snapshot_job *job, struct judge
     if (job->request.trigger == TRIGGER_INTERVAL && (!next || begin < *next)) return;
     uint64_t most = mark_ns < LEAST_NS ? LEAST_NS : mark_ns > MOST_NS ? MOST_NS : mark_ns;
     unsigned n = by_bytes(j, h);
-    choose_blocks(m, h, n);
+    choose_blocks(m, j, h, n);
     n += by_tasks(j, h + n);
     if (n) search(m, job, j, h, n, begin + most);
     uint64_t end = os_mono_ns();

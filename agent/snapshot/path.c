@@ -102,13 +102,13 @@ static void set_page_bits(struct object_ref o)
 
 static void add_node(struct object_ref o, uint32_t target, uint32_t next, size_t offset)
 {
-    uint32_t *head = child_map_slot(&P.index, object_key(o)), first = *head;
+    uint32_t first = child_map_get(&P.index, object_key(o));
     for (uint32_t n = first; n; n = node_at(n)->same)
         if (node_at(n)->target == target) return;
     if (P.nnodes[target]++ >= MAX_NODES) return;
     struct node *new = child_vec_add(&P.nodes, sizeof *new);
     *new = (struct node){o, target, next, offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset, first};
-    *head = (uint32_t)P.nodes.n;
+    *child_map_slot(&P.index, object_key(o)) = (uint32_t)P.nodes.n;
     set_page_bits(o);
 }
 
