@@ -5,6 +5,7 @@
  *
  * The evidence comes from a file that nobody vouches for: a step that is not understood is left out. */
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "analyzer/report/report.h"
@@ -77,13 +78,30 @@ static bool read_step(struct recording *r, const json_t *step, struct path_step 
     return true;
 }
 
+/* One more node of a list. */
+static bool is_same(const struct path_step *a, const struct path_step *b)
+{
+    return strcmp(a->words, b->words) == 0 && a->placed == b->placed &&
+           (!a->placed || (a->site.image == b->site.image && a->site.offset == b->site.offset));
+}
+
 size_t report_path(struct recording *r, const struct finding *f, struct path_step **out)
 {
     json_t *j = json_loads(f->evidence, 0, NULL), *list = json_object_get(j, "path");
     size_t n = 0, most = json_array_size(list);
+    size_t *same = xcalloc(most + 1, sizeof *same);
     *out = arena_alloc(&r->arena, (most + 1) * sizeof **out);
-    for (size_t i = 0; i < most; i++)
-        if (read_step(r, json_array_get(list, i), &(*out)[n])) n++;
+    for (size_t i = 0; i < most; i++) {
+        struct path_step *s = &(*out)[n];
+        if (!read_step(r, json_array_get(list, i), s)) continue;
+        if (n > 0 && is_same(s - 1, s))
+            same[n - 1]++;
+        else
+            n++;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (same[i]) (*out)[i].words = arena_printf(&r->arena, "%s, %zu in a row", (*out)[i].words, same[i] + 1);
+    free(same);
     json_decref(j);
     return n;
 }

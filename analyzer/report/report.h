@@ -55,9 +55,9 @@ size_t report_path(struct recording *r, const struct finding *f, struct path_ste
 /* Text: a line a step; without full the middle of a long one is left out. */
 void report_path_text(struct emit *e, struct recording *r, const struct finding *f, bool full);
 /* Text: a line for a finding without a path. */
+void report_held_by(struct emit *e, struct recording *r, const struct finding *f);
 /* Findings of recording_paths(): where, and all of the path. */
 void report_held(struct emit *e, struct recording *r, const struct finding *f, size_t n);
-void report_held_by(struct emit *e, struct recording *r, const struct finding *f);
 /* The first user line of where it waits or was allocated; all zero where no stack is known. */
 struct site finding_site(struct recording *r, const struct finding *f);
 /* "12 blocks · 3.3 MiB (estimated ± 0.4 MiB) · oldest 41 min" */
