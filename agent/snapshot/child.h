@@ -75,7 +75,7 @@ enum { SPAN_KINDS = 1024, SPAN_KIND_LARGE = 1 };
 /* 64 slots. One cache line holds two of them. */
 struct mark_word {
     uint64_t mark;  /* reached, or free */
-    uint64_t start; /* reached by a pointer to its start, or free */
+    uint64_t inner; /* reached, and so far only by pointers into its middle */
     uint64_t free;
     uint64_t extra; /* judge: watched for; then: indirectly unreachable */
 };

@@ -13,7 +13,7 @@ static bool is_empty_array(const struct marker *m, struct object_ref o)
     struct object_ref next;
     if (*(const uintptr_t *)base != 0 || !mark_resolve(m, base + sizeof(uintptr_t), &next)) return false;
     const struct mark_word *w = mark_word_of(m, next);
-    return (w->start & ~w->free) >> (next.index & 63) & 1;
+    return (w->mark & ~w->inner & ~w->free) >> (next.index & 63) & 1;
 }
 
 void empty_arrays_mark(struct marker *m)

@@ -34,7 +34,7 @@ static void count_exact(void)
             const struct mark_word *w = &H.m->words[s->words + i];
             live += (uint64_t)__builtin_popcountll(~w->free & span_slots(s, i));
             unreachable += (uint64_t)__builtin_popcountll(mark_unreached(H.m, s, i));
-            interior += (uint64_t)__builtin_popcountll(w->mark & ~w->start & span_slots(s, i));
+            interior += (uint64_t)__builtin_popcountll(w->inner & span_slots(s, i));
         }
         H.j->live_objects += live;
         H.j->live_bytes += live * span_elem(s);
@@ -136,7 +136,7 @@ static void unmark(const uint64_t *saved)
 {
     for (size_t i = 0; i < H.m->nwords; i++) {
         H.m->words[i].mark &= ~saved[i];
-        H.m->words[i].start &= ~saved[i];
+        H.m->words[i].inner &= ~saved[i];
     }
 }
 
@@ -260,7 +260,7 @@ static void one_sample(const struct heap_sample *h, struct object_ref o, uint32_
         v->unreachable_bytes += h->requested;
         v->direct += !bit_of(w->extra, o.index);
         if (age > v->oldest_ms) v->oldest_ms = age;
-    } else if (!bit_of(w->start, o.index)) {
+    } else if (bit_of(w->inner, o.index)) {
         v->interior++;
         v->interior_bytes += h->requested;
         if (age > v->oldest_interior_ms) v->oldest_interior_ms = age;

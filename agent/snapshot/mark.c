@@ -44,7 +44,7 @@ static void free_bits(struct marker *m, uint32_t span)
     if (s->nelems % 64) bits[n - 1] |= ~0ull << (s->nelems % 64); /* what is no slot is free */
     for (unsigned i = 0; i < n; i++) {
         struct mark_word *w = &m->words[s->words + i];
-        w->mark = w->start = w->free = bits[i];
+        w->mark = w->free = bits[i];
     }
 }
 

@@ -128,8 +128,11 @@ static void mark_object(struct marker *m, struct object_ref o, bool interior, bo
     uint64_t bit = 1ull << (o.index & 63);
     bool old = w->mark & bit;
     w->mark |= bit;
-    if (!interior) w->start |= bit;
-    if (old) return;
+    if (old) {
+        if (!interior) w->inner &= ~bit;
+        return;
+    }
+    if (interior) w->inner |= bit;
     uintptr_t base = object_base(m, o);
     if (watch) tell(m, base, w->extra & bit);
     if (!s->noscan) push_range(m, base, base + span_elem(s));
@@ -199,12 +202,12 @@ static inline __attribute__((always_inline)) bool test_and_set(struct marker *m,
         if (c->interior) return false;
         if (__builtin_expect((w->free & bit) != 0, 0))
             mark_before(m, c->base, watch);
-        else
-            w->start |= bit;
+        else if (__builtin_expect((w->inner & bit) != 0, 0))
+            w->inner &= ~bit;
         return false;
     }
     w->mark |= bit;
-    if (!c->interior) w->start |= bit;
+    if (__builtin_expect(c->interior, 0)) w->inner |= bit;
     if (watch) tell(m, c->base, w->extra & bit);
     return !m->kinds[c->kind].noscan;
 }

@@ -31,7 +31,7 @@ static bool marked(const void *p)
 static bool by_start(const void *p)
 {
     struct object_ref o = ref_of(p);
-    return (mark_word_of(&m, o)->start >> (o.index & 63)) & 1;
+    return mark_is_marked(&m, o) && !(mark_word_of(&m, o)->inner >> (o.index & 63) & 1);
 }
 
 static void mark_from(const void *p)
