@@ -18,6 +18,6 @@ const char *fuzz_path(void);
 const char *fuzz_file(const uint8_t *data, size_t n);
 /* Runs a command of the analyzer on it; nothing is printed. Input must not reach its arguments. */
 void fuzz_command(unsigned which);
-enum { FUZZ_COMMANDS = 14 };
+enum { FUZZ_COMMANDS = 15 };
 
 #endif

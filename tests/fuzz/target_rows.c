@@ -65,6 +65,9 @@ static const char *const rows[] = {
      "server\",\"offset\":64},{\"at\":\"block\",\"bytes\":9,\"offset\":8,\"module\":\"/opt/app/"
      "server\",\"site\":4660}]}'"),
     "event|1|1|1700000101000000000|'exit'|'exit 0'",
+    "path|8|'block'|1|'[{\"at\":\"global\",\"module\":\"/opt/app/"
+    "server\",\"offset\":64},{\"at\":\"block\",\"bytes\":9}]'",
+    "path|7|'wait'|2|'[{\"at\":\"task\",\"task\":7},{\"at\":\"blocks\",\"n\":9},{\"at\":\"block\",\"bytes\":9}]'",
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -86,6 +89,7 @@ static const char *value(unsigned kind, unsigned arg, char *text, size_t size)
         "'<script>' || char(27) || '[2J' || char(0) || char(8238)",
         "'../../../../etc/passwd'",
         "'{\"path\":[{\"at\":\"block\",\"module\":3,\"site\":-1},7,null,{}],\"kept_bytes\":-4}'",
+        "'[{\"at\":\"blocks\",\"n\":-1},{\"at\":\"block\",\"bytes\":1e9}]'",
         "'{\"path\":{\"at\":[]},\"slope_per_s\":1e308,\"snapshots\":1e30}'",
         "'[1'",
         "'proven'",
