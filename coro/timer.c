@@ -8,8 +8,11 @@
  *   1. entries[i].when_ns >= entries[(i - 1) / 4].when_ns, and entries[i].timer->index == i.
  *   2. first_ns is entries[0].when_ns, 0 for an empty heap; readers without the lock use it as a hint, after which they look again.
  *   3. A sleeping coroutine's timer is added under the lock that is released after its switch.
+ *   4. A snapshot sees the heap whole: it changes in critical sections only. Where a thread was not stopped, entries may be NULL.
  * Locks: the heap's, before sched.lock. Entries are address space of the agent (os_alloc), doubled when full. */
 #include "coro/chan.h"
+
+#include "agent/util/critical.h"
 
 struct timer_entry {
     uint64_t when_ns;
@@ -70,16 +73,19 @@ static bool grow(struct timer_heap *h)
 static void insert(struct p *p, struct timer *t, uint64_t when_ns, void (*fire)(struct timer *))
 {
     struct timer_heap *h = &p->timers;
+    agent_enter();
     if (h->n == h->cap && !grow(h)) report_fatal("no memory for a timer");
     t->when_ns = when_ns ? when_ns : 1;
     t->fire = fire;
     t->p = p;
     up(h, h->n++, (struct timer_entry){t->when_ns, t});
     note_first(h);
+    agent_leave();
 }
 
 static void take(struct timer_heap *h, uint32_t i)
 {
+    agent_enter();
     h->entries[i].timer->when_ns = 0;
     struct timer_entry last = h->entries[--h->n];
     if (i < h->n) {
@@ -89,6 +95,7 @@ static void take(struct timer_heap *h, uint32_t i)
             down(h, i, last);
     }
     note_first(h);
+    agent_leave();
 }
 
 void timer_add(struct p *p, struct timer *t, uint64_t when_ns, void (*fire)(struct timer *))
@@ -148,7 +155,7 @@ int timer_roots(seep_range_fn *fn, void *arg)
         const struct timer_heap *h = &sched.ps[i].timers;
         for (uint32_t k = 0; k < h->n; k++) {
             struct seep_timer fact;
-            if (timer_fact(h->entries[k].timer, &fact)) continue; /* timer_each() */
+            if (!h->entries[k].timer || timer_fact(h->entries[k].timer, &fact)) continue; /* timer_each() */
             void *object = timer_object(h->entries[k].timer);
             if (!object) object = ctx_timer_object(h->entries[k].timer);
             int stop = object ? fn(arg, (uintptr_t)&object, (uintptr_t)(&object + 1)) : 0;
@@ -164,7 +171,8 @@ int timer_each(seep_timer_fn *fn, void *arg)
         const struct timer_heap *h = &sched.ps[i].timers;
         for (uint32_t k = 0; k < h->n; k++) {
             struct seep_timer fact;
-            int stop = timer_fact(h->entries[k].timer, &fact) ? fn(arg, &fact) : 0;
+            struct timer *t = h->entries[k].timer;
+            int stop = t && timer_fact(t, &fact) ? fn(arg, &fact) : 0;
             if (stop) return stop;
         }
     }
