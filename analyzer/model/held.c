@@ -25,13 +25,11 @@ static json_t *steps_of(struct recording *r, const char *text)
 
 static json_t *path_of(struct recording *r, const struct snapshot *s, bool wait, int64_t stack, int64_t *seq)
 {
-    static const char
-        block[] = "SELECT p.steps, s.seq FROM path p JOIN snapshot s ON s.id = p.snapshot WHERE p.stack = ?1 AND "
-                  "p.kind = 'block' AND s.process = ?2 AND s.seq <= ?3 ORDER BY s.seq DESC LIMIT 1",
-        waits[] = "SELECT p.steps, s.seq FROM path p JOIN snapshot s ON s.id = p.snapshot WHERE p.stack = ?1 AND "
-                  "p.kind = 'wait' AND s.process = ?2 AND s.seq <= ?3 ORDER BY s.seq DESC LIMIT 1";
+    static const char sql[] =
+        "SELECT p.steps, s.seq FROM path p JOIN snapshot s ON s.id = p.snapshot WHERE p.stack = ?1 AND "
+        "p.kind = iif(?4, 'wait', 'block') AND s.process = ?2 AND s.seq <= ?3 ORDER BY s.seq DESC LIMIT 1";
     json_t *j = NULL;
-    struct query *q = store_query(r->store, wait ? waits : block, 3, stack, s->process->id, s->seq);
+    struct query *q = store_query(r->store, sql, 4, stack, s->process->id, s->seq, (int64_t)wait);
     if (query_next(q)) {
         *seq = query_count(q, 1, "snapshot.seq");
         j = steps_of(r, query_text(q, 0, "path.steps"));
@@ -74,13 +72,17 @@ static bool is_in(struct recording *r, struct stack *s, const char *function)
     return false;
 }
 
-/* One snapshot's; ids of stacks that have one already are in `seen`. */
-static void paths_in(struct recording *r, struct snapshot *s, const char *function, struct map *seen,
-                     struct finding **f, size_t *n)
+/* Up to a process's last one, the newest first; ids of stacks that have one already are in `seen`. The table is read once. */
+static void paths_until(struct recording *r, struct snapshot *last, const char *function, struct map *seen,
+                        struct finding **f, size_t *n)
 {
-    static const char sql[] = "SELECT stack, kind, steps FROM path WHERE snapshot = ? ORDER BY kind, stack";
-    struct query *q = store_query(r->store, sql, 1, s->id);
-    while (query_next(q)) {
+    static const char sql[] =
+        "SELECT p.stack, p.kind, p.steps, s.seq FROM path p CROSS JOIN snapshot s ON s.id = p.snapshot "
+        "WHERE s.process = ? AND s.seq <= ? ORDER BY s.seq DESC, p.kind, p.stack";
+    struct query *q = store_query(r->store, sql, 2, last->process->id, last->seq);
+    for (struct snapshot *s = last; query_next(q);) {
+        int64_t seq = query_count(q, 3, "snapshot.seq");
+        while (s > r->snapshots && s[-1].process == last->process && s->seq > seq) s--;
         int64_t id = query_count(q, 0, "path.stack");
         bool wait = strcmp(query_text(q, 1, "path.kind"), "wait") == 0;
         struct stack *stack = recording_stack(r, id);
@@ -89,15 +91,13 @@ static void paths_in(struct recording *r, struct snapshot *s, const char *functi
         json_t *steps = steps_of(r, query_text(q, 2, "path.steps"));
         char *text = steps ? json_dumps(steps, JSON_COMPACT) : NULL;
         map_put(seen, key, stack);
-        if (text) {
-            *f = xrealloc(*f, *n + 1, sizeof **f);
-            (*f)[(*n)++] = (struct finding){.rule = "",
-                                            .stack = stack,
-                                            .snapshot = s,
-                                            .tasks = wait,
-                                            .wait_reason = "",
-                                            .evidence = arena_printf(&r->arena, "{\"path\":%s}", text)};
-        }
+        if (text)
+            *findings_push(f, n) = (struct finding){.rule = "",
+                                                    .stack = stack,
+                                                    .snapshot = s,
+                                                    .tasks = wait,
+                                                    .wait_reason = "",
+                                                    .evidence = arena_printf(&r->arena, "{\"path\":%s}", text)};
         free(text);
         json_decref(steps);
     }
@@ -111,9 +111,7 @@ size_t recording_paths(struct recording *r, struct snapshot *const *snaps, size_
     size_t n = 0;
     *f = NULL;
     if (!store_has(r->store, "path")) return 0;
-    for (size_t i = 0; i < nsnaps; i++)
-        for (struct snapshot *s = snaps[i]; s >= r->snapshots && s->process == snaps[i]->process; s--)
-            paths_in(r, s, function, &seen, f, &n);
+    for (size_t i = 0; i < nsnaps; i++) paths_until(r, snaps[i], function, &seen, f, &n);
     map_free(&seen);
     return n;
 }
