@@ -13,6 +13,7 @@
 #include <ucontext.h>
 #include <cmocka.h>
 
+#include "agent/profile/arch.h"
 #include "agent/profile/internal.h"
 #include "agent/profile/unwind.h"
 
@@ -23,16 +24,7 @@ static uintptr_t bad_pc;
 static void on_step(int sig, siginfo_t *si, void *context)
 {
     (void)sig, (void)si;
-    const greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
-    struct unwind_regs regs = {.pc = (uintptr_t)g[REG_RIP],
-                               .sp = (uintptr_t)g[REG_RSP],
-                               .fp = (uintptr_t)g[REG_RBP],
-                               .rbx = (uintptr_t)g[REG_RBX],
-                               .r12 = (uintptr_t)g[REG_R12],
-                               .r13 = (uintptr_t)g[REG_R13],
-                               .r14 = (uintptr_t)g[REG_R14],
-                               .r15 = (uintptr_t)g[REG_R15],
-                               .complete = true};
+    struct unwind_regs regs = arch_interrupted(context);
     uintptr_t pcs[PROF_MAX_DEPTH];
     unsigned n = unwind_stopped(&regs, 0, 0, NULL, pcs, PROF_MAX_DEPTH);
     extern const char __start_stepper[], __stop_stepper[];
