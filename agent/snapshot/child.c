@@ -33,18 +33,14 @@ static struct {
     char *p, *end;
 } arena;
 
-static size_t rounded(size_t size)
-{
-    return (size + 15) & ~(size_t)15;
-}
 static bool own_mapping(size_t size)
 {
-    return rounded(size) > CHUNK / 4;
+    return size > CHUNK / 4;
 }
 
 void *scratch_alloc(size_t size)
 {
-    size = rounded(size);
+    size = (size + 15) & ~(size_t)15;
     if (own_mapping(size)) {
         void *p = os_alloc(size, OS_OTHER);
         if (!p) child_fail(-ENOMEM, "no memory for the analysis (%zu bytes)", size);
@@ -68,7 +64,7 @@ void *scratch_alloc(size_t size)
 static void *scratch_grow(void *p, size_t old_size, size_t size)
 {
     if (own_mapping(old_size)) {
-        p = os_remap(p, rounded(old_size), rounded(size));
+        p = os_remap(p, old_size, size);
         if (!p) child_fail(-ENOMEM, "no memory for the analysis (%zu bytes)", size);
         return p;
     }

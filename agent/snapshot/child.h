@@ -95,7 +95,7 @@ struct mark_ranges { /* a stack */
 };
 
 /* The heap in chunks of a few MiB, and the pointers into each that were found and not yet looked at (mark_drain.c). */
-enum { MARK_BLOCK = 126, MARK_BLOCK_BYTES = 512 };
+enum { MARK_BLOCK = 126 };
 struct mark_block {          /* aligned to its size */
     uint32_t at[MARK_BLOCK]; /* offsets in the chunk, from the last one down */
     struct mark_block *next;
@@ -295,7 +295,7 @@ struct age_rec {
 struct path_rec { /* a row of the table path */
     uint32_t stack;
     bool wait; /* to what a task waits for; else to a block */
-    char steps[1200];
+    const char *steps;
 };
 struct judgement {
     struct task_rec *tasks;

@@ -10,7 +10,6 @@
 #include "agent/snapshot/child.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
@@ -146,18 +145,16 @@ static unsigned by_tasks(const struct judgement *j, struct holder *out)
     return n;
 }
 
-static struct path_rec *record(struct judgement *j, const struct holder *h)
+static void record(struct judgement *j, const struct holder *h, const char *steps)
 {
-    struct path_rec *r = child_vec_add(&j->paths, sizeof *r);
-    r->stack = h->stack;
-    r->wait = h->wait;
-    return r;
+    *(struct path_rec *)child_vec_add(&j->paths, sizeof(struct path_rec)) =
+        (struct path_rec){.stack = h->stack, .wait = h->wait, .steps = steps};
 }
 
 static void search(struct marker *m, const struct snapshot_job *job, struct judgement *j, struct holder *h, unsigned n,
                    uint64_t deadline_ns)
 {
-    static char text[BLOCKS + WAITS][sizeof((struct path_rec *)0)->steps];
+    static char text[BLOCKS + WAITS][1200]; /* of the child, which lives for one snapshot */
     struct path_target t[BLOCKS + WAITS];
     struct object_ref object[BLOCKS + WAITS][2 * EACH];
     const struct holder *of[BLOCKS + WAITS];
@@ -167,21 +164,21 @@ static void search(struct marker *m, const struct snapshot_job *job, struct judg
         if (h[i].wait && mark_resolve(m, h[i].object, &o)) {
             add_object(&h[i], o, 0);
         } else if (h[i].wait) { /* static: where it stands is all */
-            struct path_rec *r = record(j, &h[i]);
-            path_of_word(m, h[i].object, r->steps, sizeof r->steps);
+            path_of_word(m, h[i].object, text[i], sizeof text[i]);
+            record(j, &h[i], text[i]);
         }
         unsigned n_of = objects_of(&h[i], object[nt]);
         if (n_of == 0) continue;
         t[nt] = (struct path_target){.kind = h[i].wait ? PATH_WAIT : PATH_BLOCK,
                                      .of = object[nt],
                                      .n = n_of,
-                                     .buf = text[nt],
-                                     .size = sizeof *text};
+                                     .buf = text[i],
+                                     .size = sizeof text[i]};
         of[nt++] = &h[i];
     }
     if (nt) path_find(m, job, j, t, nt, deadline_ns);
     for (unsigned i = 0; i < nt; i++)
-        if (t[i].found) memcpy(record(j, of[i])->steps, text[i], sizeof *text);
+        if (t[i].found) record(j, of[i], t[i].buf);
 }
 
 void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns)

@@ -87,7 +87,7 @@ static __attribute__((noinline)) bool add_block(struct marker *m, struct mark_ch
 
 static inline __attribute__((always_inline)) bool append(struct marker *m, struct mark_chunk *c, uintptr_t off)
 {
-    if ((uintptr_t)c->to % MARK_BLOCK_BYTES == 0 && !add_block(m, c)) return false;
+    if ((uintptr_t)c->to % sizeof(struct mark_block) == 0 && !add_block(m, c)) return false;
     *--c->to = (uint32_t)off & m->chunk_mask;
     return true;
 }
