@@ -54,6 +54,8 @@ static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
     if (!p) {
         if (b->missed >= b->grow_at) bin_grow(mc, b);
         struct mspan *s = mc->alloc[sc];
+        /* Sampled objects are freed from afar, being few: what is free again comes before pages never touched. */
+        if (sc >= PLAIN_CLASSES && !s->free) span_collect(s);
         p = span_pop(s, size, &fresh);
         if (!p) {
             s = mcache_refill(mc, sc);
@@ -77,23 +79,30 @@ static void *sampled_slot(struct mcache *mc, unsigned sc, bool zero)
     return p;
 }
 
+static void record(void *p, size_t requested)
+{
+    struct mspan *s = span_of((uintptr_t)p);
+    struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+    if (UNLIKELY(!t) && !(t = prof_table(s))) return;
+    prof_record(&t[span_index(s, (uintptr_t)p)], s->elem_size, requested);
+}
+
 /* The counter fell below 0: either the gap is over, or another part of a long one begins. */
 static __attribute__((noinline)) void *sampled_alloc(struct mcache *mc, unsigned sc, size_t requested, bool zero)
 {
     int saved = errno;
-    int64_t rest = mc->sample_rest + (mc->sample >> COUNT_BITS);
+    int64_t rest = mc->sample_rest + (mc->sample >> COUNT_BITS), gap;
     void *p = NULL;
     if (mc->sample_rest > 0 && rest >= 0) {
         mcache_arm(mc, rest);
         p = slot_take(mc, sc, zero);
     } else {
-        mcache_arm(mc, INT64_MAX); /* replaced by the profiler, unless it can't */
-        if (prof_due() && (p = sampled_slot(mc, sc, zero)) != NULL) {
-            struct mspan *s = span_of((uintptr_t)p);
-            prof_record(s, span_index(s, (uintptr_t)p), requested);
-        } else if ((p = slot_take(mc, sc, zero)) != NULL) {
+        bool due = prof_due(&gap);
+        mcache_arm(mc, gap);
+        if (due && (p = sampled_slot(mc, sc, zero)) != NULL)
+            record(p, requested);
+        else if ((p = slot_take(mc, sc, zero)) != NULL)
             prof_unrecorded(p);
-        }
     }
     errno = saved;
     return p;
@@ -175,12 +184,15 @@ void heap_bad_link(const struct mspan *s, const struct slot *p)
     log_fatal("malloc: block %p of %zu bytes was written to after free, or freed twice", (const void *)p, s->elem_size);
 }
 
-static void check_free(const struct mspan *s, uintptr_t p)
+/* The slot's number. */
+static uint32_t check_free(const struct mspan *s, uintptr_t p)
 {
     if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump))
         heap_bad_free((void *)p, "not the start of an allocated block");
-    if (UNLIKELY(__atomic_load_n(span_mark(s, p), __ATOMIC_RELAXED) != MARK_USED))
+    uint32_t index = span_index(s, p);
+    if (UNLIKELY(__atomic_load_n(&s->marks[index], __ATOMIC_RELAXED) != MARK_USED))
         heap_bad_free((void *)p, "already free");
+    return index;
 }
 
 static void check_large(const struct mspan *s, uintptr_t p)
@@ -236,10 +248,10 @@ void slot_give(struct mcache *mc, struct slot *p)
         remote_free(mc, s, p);
 }
 
-static void tell_profile(struct mspan *s, uint32_t index)
+static void tell_profile(const struct mspan *s, uint32_t index)
 {
-    const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-    if (UNLIKELY(t != NULL) && t[index].bucket != 0) prof_free(s, index);
+    struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+    if (UNLIKELY(t != NULL) && t[index].bucket != 0) prof_free(&t[index]);
 }
 
 __attribute__((noinline)) void free_slow(void *ptr)
@@ -257,10 +269,10 @@ __attribute__((noinline)) void free_slow(void *ptr)
         tell_profile(s, 0);
         large_free(mc, s);
     } else {
-        check_free(s, p);
-        tell_profile(s, span_index(s, p));
+        uint32_t index = check_free(s, p);
+        tell_profile(s, index);
         if (mc) bin_setup(mc, s);
-        uint8_t *mark = span_mark(s, p);
+        uint8_t *mark = &s->marks[index];
         if (!mc || !bin_push(bin_of(mc, s), p, mark)) {
             *mark = MARK_FREE;
             slot_give(mc, ptr);
@@ -326,14 +338,13 @@ void *heap_realloc(void *ptr, size_t size)
         void *q = size > SMALL_MAX_BYTES ? large_realloc(s, size) : NULL;
         return q ? q : move_block(ptr, s->elem_size, size);
     }
-    check_free(s, p);
+    uint32_t i = check_free(s, p);
     /* In place while the block is not twice too large. */
     if (size <= s->elem_size && size > s->elem_size / 2 - 1) {
-        const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-        uint32_t i = span_index(s, p);
+        struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
         if (UNLIKELY(t != NULL) && t[i].bucket != 0) {
             agent_enter();
-            prof_resize(s, i, size);
+            prof_resize(&t[i], size);
             agent_leave();
         }
         return ptr;

@@ -89,8 +89,7 @@ struct heap_sample {
  * sampled here) and hands it to prof_span_freed(). */
 struct heap_sample **heap_span_samples(struct mspan *s);
 uint32_t heap_span_nelems(const struct mspan *s);
-uint32_t heap_span_carved(const struct mspan *s);      /* the first so many slots may have been allocated */
-struct heap_sample *heap_span_record(struct mspan *s); /* a large span has room for its one record; else NULL */
+uint32_t heap_span_carved(const struct mspan *s); /* of a small one: the first so many slots may have been allocated */
 size_t heap_span_elem_size(const struct mspan *s);
 uintptr_t heap_slot_address(const struct mspan *s, uint32_t index);
 

@@ -35,11 +35,15 @@ static void count_large(struct mcache *mc, struct mspan *s, size_t requested)
         mcache_arm(mc, left - (int64_t)bytes); /* which first books what small ones took */
         return;
     }
-    mcache_arm(mc, INT64_MAX);
-    if (prof_due())
-        prof_record(s, 0, requested);
-    else
+    int64_t gap;
+    bool due = prof_due(&gap);
+    mcache_arm(mc, gap);
+    if (due) {
+        __atomic_store_n(&s->samples, &s->record, __ATOMIC_RELEASE);
+        prof_record(&s->record, bytes, requested);
+    } else {
         prof_unrecorded((void *)s->base);
+    }
 }
 
 /* ---- Spare spans: the smaller ones that the thread freed, to be had again without the heap's lock and the page map. */
@@ -61,7 +65,6 @@ static struct mspan *take_spare(struct mcache *mc, size_t npages, unsigned span_
 static bool keep_spare(struct mcache *mc, struct mspan *s)
 {
     if (!mc || s->npages > SPARE_PAGES || mc->idle_pages + s->npages > IDLE_MAX_PAGES) return false;
-    if (s->samples) prof_span_freed(s);
     mc->idle_pages += (uint32_t)s->npages;
     s->next = mc->spare[s->npages];
     mc->spare[s->npages] = s;
@@ -98,6 +101,7 @@ void *large_alloc(struct mcache *mc, size_t size, size_t align, unsigned flags)
 void large_free(struct mcache *mc, struct mspan *s)
 {
     s->used = 0;
+    __atomic_store_n(&s->samples, NULL, __ATOMIC_RELEASE); /* its record is empty: the profile knows */
     if (!keep_spare(mc, s)) span_delete(mc, s);
 }
 
@@ -156,8 +160,7 @@ static struct mspan *move_pages(struct mcache *mc, struct mspan *s, size_t npage
 
 static void resize_sample(struct mspan *s, size_t size)
 {
-    const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-    if (t && t[0].bucket != 0) prof_resize(s, 0, size);
+    if (s->samples && s->record.bucket != 0) prof_resize(&s->record, size);
 }
 
 void *large_realloc(struct mspan *s, size_t size)
@@ -177,8 +180,7 @@ void *large_realloc(struct mspan *s, size_t size)
         if (n) {
             p = (void *)n->base;
             count_large(mc, n, size);
-            const struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-            if (t && t[0].bucket != 0) prof_free(s, 0);
+            if (s->samples && s->record.bucket != 0) prof_free(&s->record);
             large_free(mc, s);
             ok = true;
         }

@@ -117,12 +117,7 @@ struct heap_sample **heap_span_samples(struct mspan *s)
 
 uint32_t heap_span_carved(const struct mspan *s)
 {
-    return s->state == SPAN_LARGE ? 1 : span_index(s, s->bump);
-}
-
-struct heap_sample *heap_span_record(struct mspan *s)
-{
-    return s->state == SPAN_LARGE ? &s->record : NULL;
+    return span_index(s, s->bump);
 }
 
 uint32_t heap_span_nelems(const struct mspan *s)

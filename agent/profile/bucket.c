@@ -65,14 +65,24 @@ static uint32_t bucket_find(uint32_t stack, uint64_t size)
     return id;
 }
 
+/* ---- The buckets asked for last. */
+enum { MANY_LOG2 = 12, FEW_LOG2 = 9 };
+static struct prof_bucket *recent[1 << MANY_LOG2]; /* atomic; only recent_log2 bits are used */
+static unsigned recent_log2 = FEW_LOG2;
+
+void buckets_init(bool often)
+{
+    recent_log2 = often ? MANY_LOG2 : FEW_LOG2;
+}
+
 struct prof_bucket *bucket_for(uint32_t stack, uint64_t size)
 {
-    struct prof_bucket **last = stack ? stack_bucket(stack) : NULL;
-    struct prof_bucket *b = last ? __atomic_load_n(last, __ATOMIC_ACQUIRE) : NULL;
-    if (b && b->size == size) return b;
+    uint64_t h = (stack + size * 0x9e3779b97f4a7c15ull) * 0x9fb21c651e98df25ull;
+    struct prof_bucket **last = &recent[h >> (64 - recent_log2)], *b = __atomic_load_n(last, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(b && b->stack == stack && b->size == size, 1)) return b;
     uint32_t id = bucket_find(stack, size);
     b = id ? bucket_mut(id) : NULL;
-    if (b && last && b->stack == stack) __atomic_store_n(last, b, __ATOMIC_RELEASE);
+    if (b) __atomic_store_n(last, b, __ATOMIC_RELEASE);
     return b;
 }
 

@@ -68,10 +68,10 @@ bool idtab_insert(struct idtab *t, uint32_t hash, uint32_t id);
 
 /* ---- Between the files. */
 struct prof_bucket *bucket_for(uint32_t stack, uint64_t size); /* NULL: no memory */
-struct prof_bucket **stack_bucket(uint32_t id);                /* bucket.c's note at a stack */
 struct prof_bucket *bucket_mut(uint32_t id);
-uint32_t stack_empty(void); /* id of the stack without frames */
-void stack_fork(int phase); /* 0 prepare, 1 parent, 2 child */
+void buckets_init(bool often); /* as traces_init() */
+uint32_t stack_empty(void);    /* id of the stack without frames */
+void stack_fork(int phase);    /* 0 prepare, 1 parent, 2 child */
 void bucket_fork(int phase);
 void samples_fork(int phase);
 void modules_fork(int phase);
@@ -79,15 +79,6 @@ uint64_t stack_waits(void); /* for the lock, since the start */
 uint64_t bucket_waits(void);
 uint64_t samples_waits(void);
 void fork_lock(struct lock *l, int phase);
-
-/* Sample tables (samples.c). Each is called by the thread that holds the slot, or that deletes the span. */
-bool sample_set(struct mspan *span, uint32_t index, uint32_t bucket, size_t requested);
-/* Takes slot's record out; false when it held none. */
-bool sample_take(struct mspan *span, uint32_t index, struct heap_sample *out);
-/* Replaces the requested size and returns the old record in out; false when not sampled. */
-bool sample_resize(struct mspan *span, uint32_t index, size_t requested, struct heap_sample *out);
-/* The span's table goes; it holds no record. */
-void samples_drop(struct mspan *span);
 
 int64_t prof_gap(uint64_t *rng, uint64_t rate); /* one draw */
 

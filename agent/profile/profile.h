@@ -27,19 +27,20 @@ int64_t prof_first_gap(void);
 enum { PROF_OFTEN_RATE = 16384 };
 
 /* ---- Called by the heap, inside a critical section, with no heap lock held. */
-/* The thread's sample counter fell below 0 on an allocation: sets the next gap by heap_set_next_sample(). Is the
- * object to be recorded? Then the heap finds a slot for it, of a span that it tells of all its frees, and calls
- * prof_record(); else prof_unrecorded(). */
-bool prof_due(void);
-void prof_record(struct mspan *span, uint32_t index, size_t requested);
+/* The thread's sample counter fell below 0 on an allocation: *gap is the next. Is the object to be recorded? Then the heap
+ * finds a slot for it, of a span that it tells of all its frees, and calls prof_record(); else prof_unrecorded(). */
+bool prof_due(int64_t *gap);
+void prof_record(struct heap_sample *record, size_t slot_bytes, size_t requested);
 void prof_unrecorded(void *p);
 /* The calling thread's allocations are no leaks from now on, or again may be; nests. */
 void prof_no_leak(bool begin);
-/* The slot is being freed and has a record. */
-void prof_free(struct mspan *span, uint32_t index);
+/* The slot is being freed; its record was made, and is none afterwards. */
+void prof_free(struct heap_sample *record);
 /* realloc in place: the sampled object's requested size changed. */
-void prof_resize(struct mspan *span, uint32_t index, size_t requested);
-/* The span goes back to the page heap; its table is released. No slot is sampled any more. */
+void prof_resize(struct heap_sample *record, size_t requested);
+/* A span's table of records, one a slot; NULL: no memory. When the span goes back to the page heap, so does its table: no
+ * slot is sampled any more. */
+struct heap_sample *prof_table(struct mspan *span);
 void prof_span_freed(struct mspan *span);
 
 /* ---- Stacks. */

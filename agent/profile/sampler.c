@@ -5,6 +5,9 @@
  *   malloc: counter -= slot size; below 0 → prof_due: next gap → a slot for it → prof_record: stack → bucket → record
  *   free:   the slot has a record → prof_free: record out → bucket
  *
+ * A record belongs to whoever holds the slot: it is written before malloc returns the block, and read, changed and taken by
+ * the thread that frees or resizes the block. Hence no lock.
+ *
  * Invariants
  *   1. The gap is the integer part of an exponential variable with mean `rate`, hence geometric and memoryless; an
  *      object of s bytes is sampled iff the gap left is below s: with probability 1 - exp(-s/rate), independent
@@ -16,6 +19,9 @@
  * Units: bytes; gaps in bytes of slots. */
 #include "agent/profile/internal.h"
 
+#include <string.h>
+
+#include "agent/profile/arch.h"
 #include "agent/profile/unwind.h"
 #include "agent/snapshot/hints.h"
 #include "agent/util/options.h"
@@ -33,15 +39,16 @@ static struct {
 static double minus_log(uint64_t n)
 {
     const double ln2 = 0.693147180559945309417;
-    int e = 63 - __builtin_clzll(n);
-    double m = (double)n / (double)(1ull << e);
-    if (m > 1.41421356237309504880) {
-        m *= 0.5;
-        e++;
-    }
+    const uint64_t least = 0x3fe6a09e667f3bcdull; /* of sqrt(1/2), as bits */
+    double m = (double)(int64_t)n;
+    uint64_t bits;
+    memcpy(&bits, &m, sizeof bits);
+    int64_t e = (int64_t)(bits - least) >> 52;
+    bits -= (uint64_t)e << 52;
+    memcpy(&m, &bits, sizeof m);
     double s = (m - 1) / (m + 1), q = s * s;
     double a = 1.0 + q * (1.0 / 3 + q * (1.0 / 5 + q * (1.0 / 7 + q * (1.0 / 9 + q * (1.0 / 11 + q * (1.0 / 13))))));
-    return (53 - e) * ln2 - 2 * s * a;
+    return (double)(53 - e) * ln2 - 2 * s * a;
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
@@ -86,7 +93,9 @@ void prof_init(void)
     if (seed != 0 && prof.seed == 0) prof.seed = (uint64_t)seed;
     if (prof.depth == 0 || prof.depth > PROF_MAX_DEPTH) prof.depth = PROF_MAX_DEPTH;
     unwind_init();
-    traces_init(prof.rate != 0 && prof.rate <= PROF_OFTEN_RATE);
+    bool often = prof.rate != 0 && prof.rate <= PROF_OFTEN_RATE;
+    traces_init(often);
+    buckets_init(often);
     __atomic_store_n(&prof.ready, 1, __ATOMIC_RELEASE);
 }
 
@@ -110,14 +119,14 @@ int64_t prof_first_gap(void)
     return thread_gap();
 }
 
-bool prof_due(void)
+bool prof_due(int64_t *gap)
 {
-    prof_init();
+    if (__builtin_expect(!__atomic_load_n(&prof.ready, __ATOMIC_ACQUIRE), 0)) prof_init();
     if (__builtin_expect(agent_tls.no_leak != 0, 0)) { /* each allocation comes here */
-        heap_set_next_sample(0);
+        *gap = 0;
         return false;
     }
-    heap_set_next_sample(thread_gap());
+    *gap = thread_gap();
     return !agent_tls.in_profile && !agent_in_child && prof.rate != 0;
 }
 
@@ -127,19 +136,29 @@ void prof_unrecorded(void *p)
     if (__builtin_expect(agent_tls.no_leak != 0, 0)) hints_add((uintptr_t)p, 0);
 }
 
-void prof_record(struct mspan *span, uint32_t index, size_t requested)
+/* Milliseconds of CLOCK_MONOTONIC, wrapping; good to 1 ms: the clock is read again when the cycle counter has moved
+ * on by about half a millisecond. */
+static uint32_t now_ms(void)
+{
+    static uint64_t ticks_at, ms_at; /* racy on purpose: each pair that can be read is off by at most a tick */
+    uint64_t t = arch_ticks();
+    if (__builtin_expect(t - __atomic_load_n(&ticks_at, __ATOMIC_ACQUIRE) < (1u << 20), 1))
+        return (uint32_t)__atomic_load_n(&ms_at, __ATOMIC_RELAXED);
+    uint64_t ms = os_mono_ns() / 1000000;
+    __atomic_store_n(&ms_at, ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&ticks_at, t, __ATOMIC_RELEASE);
+    return (uint32_t)ms;
+}
+
+/* Record and counters change in one critical section, so a snapshot sees both or neither. */
+void prof_record(struct heap_sample *record, size_t slot_bytes, size_t requested)
 {
     agent_tls.in_profile = 1;
-    struct prof_bucket *b = bucket_for(unwind_intern(prof.depth, 1), heap_span_elem_size(span));
+    struct prof_bucket *b = bucket_for(unwind_intern(prof.depth, 1), slot_bytes);
     if (b) {
-        /* The counters first: a record without them would be a free without an allocation. Both are in one critical
-         * section, so a snapshot sees both or neither. */
         __atomic_fetch_add(&b->allocs, 1, __ATOMIC_RELAXED);
         __atomic_fetch_add(&b->alloc_bytes, requested, __ATOMIC_RELAXED);
-        if (!sample_set(span, index, b->id, requested)) {
-            __atomic_fetch_sub(&b->allocs, 1, __ATOMIC_RELAXED);
-            __atomic_fetch_sub(&b->alloc_bytes, requested, __ATOMIC_RELAXED);
-        }
+        *record = (struct heap_sample){.bucket = b->id, .time_ms = now_ms(), .requested = requested};
     }
     agent_tls.in_profile = 0;
 }
@@ -153,35 +172,23 @@ void prof_no_leak(bool begin)
     agent_leave();
 }
 
-void prof_free(struct mspan *span, uint32_t index)
+void prof_free(struct heap_sample *record)
 {
-    struct heap_sample old;
-    if (!sample_take(span, index, &old)) return;
-    struct prof_bucket *b = bucket_mut(old.bucket);
+    struct prof_bucket *b = bucket_mut(record->bucket);
     __atomic_fetch_add(&b->frees, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&b->free_bytes, old.requested, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&b->free_bytes, record->requested, __ATOMIC_RELAXED);
+    *record = (struct heap_sample){0};
 }
 
 /* The difference is booked as allocated or as freed bytes: neither counter ever falls. */
-void prof_resize(struct mspan *span, uint32_t index, size_t requested)
+void prof_resize(struct heap_sample *record, size_t requested)
 {
-    struct heap_sample old;
-    if (!sample_resize(span, index, requested, &old)) return;
-    struct prof_bucket *b = bucket_mut(old.bucket);
-    if (requested >= old.requested)
-        __atomic_fetch_add(&b->alloc_bytes, requested - old.requested, __ATOMIC_RELAXED);
+    struct prof_bucket *b = bucket_mut(record->bucket);
+    if (requested >= record->requested)
+        __atomic_fetch_add(&b->alloc_bytes, requested - record->requested, __ATOMIC_RELAXED);
     else
-        __atomic_fetch_add(&b->free_bytes, old.requested - requested, __ATOMIC_RELAXED);
-}
-
-void prof_span_freed(struct mspan *span)
-{
-    /* A record still here would be of a slot whose free was not told. */
-    const struct heap_sample *t = *heap_span_samples(span);
-    uint32_t n = heap_span_carved(span);
-    for (uint32_t i = 0; i < n; i++)
-        if (__builtin_expect(t[i].bucket != 0, 0)) prof_free(span, i);
-    samples_drop(span);
+        __atomic_fetch_add(&b->free_bytes, record->requested - requested, __ATOMIC_RELAXED);
+    record->requested = requested;
 }
 
 __attribute__((noinline)) uint32_t prof_stack_here(unsigned skip)

@@ -18,7 +18,6 @@ struct stack_entry {
     const uintptr_t *pcs;
     uint32_t n;
     uint32_t generation;
-    struct prof_bucket *bucket; /* atomic: one of this stack, the last asked for */
 };
 
 struct stack_key {
@@ -124,11 +123,6 @@ unsigned stack_get(uint32_t id, const uintptr_t **pcs, uint32_t *module_generati
     *pcs = e->pcs;
     if (module_generation) *module_generation = e->generation;
     return e->n;
-}
-
-struct prof_bucket **stack_bucket(uint32_t id)
-{
-    return &entry_at(id)->bucket;
 }
 
 uint32_t stack_count(void)

@@ -2,11 +2,14 @@
  *
  * Whole stacks recognised, since the same stacks are captured again and again.
  *
- * A trace is an interned stack with the places on the stack, relative to the sp of its frame KEY_FRAMES, at which its
- * return addresses stood. The walk goes through KEY_FRAMES of the program's frames as always; then, instead of a chain of rule
- * lookups, the words at the places are compared with the stack's addresses, each load independent of the others, and
- * the id of the stack is the answer: no hash over the frames, no lookup. The agent's own frames before them are
- * recognised in the same way: there are few ways from malloc to the one place that reads the registers.
+ * A trace is an interned stack with the places on the stack, relative to the sp of the program's first frame, at which its
+ * return addresses stood. Instead of a chain of rule lookups the words at the places are compared with the stack's
+ * addresses, each load independent of the others, and the id of the stack is the answer: no hash over the frames, no lookup. The
+ * agent's own frames before them are recognised in the same way: there are few ways from malloc to the one place that
+ * reads the registers.
+ *
+ * Which trace to compare with: the one that matched last where pc and depth were the same (`recent`); if that is not it, the walk
+ * goes through KEY_FRAMES of the frames, whose addresses say where it would be.
  *
  * Why a match is the truth and not a guess: by induction over the frames. Frame i has the same pc as the trace's and the
  * same sp relative to the base. If its rule counts from sp, its return address stands at the place recorded, and the word there
@@ -63,8 +66,14 @@ static inline uint16_t place(uintptr_t addr, uintptr_t base)
     return addr < base || (addr & 7) || w >= NO_PLACE ? NO_PLACE : (uint16_t)w;
 }
 
-/* Id of the stack that the trace says, if every word it depends on is the same here; else 0. */
-static uint32_t match(const struct trace *t, const struct walk *k, const struct window *w)
+/* The program's first frame: where the agent's own end. */
+struct first {
+    uintptr_t pc, sp, fp;
+};
+
+/* Id of the stack that the trace says, if every word it depends on is the same here; else 0. [f->sp, hi) may be read. */
+static inline uint32_t match(const struct trace *t, const struct first *f, uintptr_t hi, uint64_t now_salt,
+                             unsigned max)
 {
     uint32_t seq = __atomic_load_n(&t->seq, __ATOMIC_ACQUIRE), id = t->stack;
     const uintptr_t *pcs = t->pcs;
@@ -73,17 +82,18 @@ static uint32_t match(const struct trace *t, const struct walk *k, const struct 
     uint16_t fp = t->fp;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     if ((seq & 1) || __atomic_load_n(&t->seq, __ATOMIC_RELAXED) != seq) return 0;
-    if (salt != k->salt || n + KEY_FRAMES > k->max) return 0;
-    for (unsigned i = 0; i < n + KEY_FRAMES; i += 8) __builtin_prefetch(pcs + i);
-    const uintptr_t base = k->sp;
-    const size_t room = (w->hi - base) / sizeof(uintptr_t); /* words that may be read */
-    const uintptr_t *stack = (const uintptr_t *)(base + w->delta);
-    for (unsigned i = 0; i < KEY_FRAMES; i++)
-        if (pcs[i] != k->pcs[i]) return 0;
-    if (fp != NO_PLACE && fp != place(k->fp, base)) return 0;
-    for (unsigned i = 0; i < n; i++)
-        if (t->word[i] >= room || stack[t->word[i]] != pcs[KEY_FRAMES + i]) return 0;
-    for (const uint16_t *v = t->word + n; nvalue-- > 0; v += 2)
+    if (salt != now_salt || n >= max || *pcs != f->pc) return 0;
+    const uintptr_t base = f->sp;
+    const size_t room = (hi - base) / sizeof(uintptr_t); /* words that may be read */
+    const uintptr_t *stack = (const uintptr_t *)base;
+    if (fp != NO_PLACE && fp != place(f->fp, base)) return 0;
+    const uint16_t *v = t->word, *end = v + n;
+    while (v < end) {
+        pcs++;
+        if (*v >= room || stack[*v] != *pcs) return 0;
+        v++;
+    }
+    for (; nvalue-- > 0; v += 2)
         if (v[0] >= room || v[1] != place(stack[v[0]], base)) return 0;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return __atomic_load_n(&t->seq, __ATOMIC_RELAXED) == seq ? id : 0;
@@ -132,7 +142,7 @@ static void note_step(struct recorder *r, const struct step_reads *s, uintptr_t 
 static void remember(struct trace *t, struct recorder *r, const struct walk *k, uint32_t id)
 {
     const uintptr_t *pcs;
-    if (!r->ok || r->t.n + 2u * r->t.nvalue > WORDS || r->t.n + (unsigned)KEY_FRAMES != k->n) return;
+    if (!r->ok || r->t.n + 2u * r->t.nvalue > WORDS || r->t.n + 1u != k->n) return;
     if (stack_get(id, &pcs, NULL) != k->n) return; /* the profile is full: the empty stack stands for all */
     uint32_t seq = __atomic_load_n(&t->seq, __ATOMIC_RELAXED);
     if ((seq & 1) || !__atomic_compare_exchange_n(&t->seq, &seq, seq + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -147,35 +157,6 @@ static void remember(struct trace *t, struct recorder *r, const struct walk *k, 
     memcpy(t->word, r->t.word, r->t.n * sizeof t->word[0]);
     memcpy(t->word + r->t.n, r->value, 2u * r->t.nvalue * sizeof t->word[0]);
     __atomic_store_n(&t->seq, seq + 2, __ATOMIC_RELEASE);
-}
-
-static inline struct trace *entry_of(struct trace *all, const struct walk *k, const struct window *w)
-{
-    /* The distance from the stack's end rather than sp itself: threads with equal stacks share entries. */
-    uint64_t h = w->hi - k->sp;
-    for (unsigned i = 0; i < KEY_FRAMES; i++) h = (h ^ k->pcs[i]) * 0x9fb21c651e98df25ull;
-    return &all[h >> (64 - traces_log2)];
-}
-
-static __attribute__((noinline)) uint32_t walk_on(struct trace *t, struct walk *k, struct window *w)
-{
-    struct recorder r = {.base = k->sp, .ok = t != NULL, .t = {.fp = NO_PLACE}};
-    for (;;) {
-        struct step_reads s = {0};
-        uintptr_t fp = k->fp;
-        enum step_result res = walk_step(k, w, &s);
-        if (res == STEP_FULL) return TRACE_NONE;
-        if (res != STEP_OK) {
-            r.ok &= res == STEP_END; /* where it stopped for lack of knowledge, what was missing is not noted */
-            break;
-        }
-        note_step(&r, &s, fp, k->sp);
-        walk_emit(k, k->pc);
-        if (k->n == k->max) break;
-    }
-    uint32_t id = stack_intern(k->pcs, k->n);
-    if (t && id) remember(t, &r, k, id);
-    return id;
 }
 
 /* ---- The agent's own frames */
@@ -200,18 +181,20 @@ static inline bool own_matches(const struct own_way *o, const uintptr_t *stack)
     return !is_own(stack[o->sp - 1]) && stack[o->sp - 1] != 0;
 }
 
-/* Moves k out of the agent. False: to be walked. */
-static inline bool own_match(struct walk *k, const struct window *w)
+/* Out of the agent: f begins as the frame that read the registers. False: to be walked. The way taken last is tried first. */
+static inline bool own_match(struct first *f, uintptr_t hi)
 {
-    const size_t room = (w->hi - k->sp) / sizeof(uintptr_t);
-    const uintptr_t *stack = (const uintptr_t *)(k->sp + w->delta);
-    uint32_t n = __atomic_load_n(&nown, __ATOMIC_ACQUIRE);
-    for (const struct own_way *o = own_ways; o < own_ways + n; o++) {
+    static uint32_t last; /* atomic; a hint */
+    const size_t room = (hi - f->sp) / sizeof(uintptr_t);
+    const uintptr_t *stack = (const uintptr_t *)f->sp;
+    const uint32_t n = __atomic_load_n(&nown, __ATOMIC_ACQUIRE), begin = __atomic_load_n(&last, __ATOMIC_RELAXED);
+    for (uint32_t i = 0, at = begin; i < n; i++, at = at + 1 < n ? at + 1 : 0) {
+        const struct own_way *o = &own_ways[at];
         if (o->sp > room || !own_matches(o, stack)) continue;
-        k->pc = stack[o->sp - 1];
-        k->sp += o->sp * sizeof(uintptr_t);
-        if (o->fp != NO_PLACE) k->fp = stack[o->fp];
-        k->back = 1;
+        if (at != begin) __atomic_store_n(&last, at, __ATOMIC_RELAXED);
+        f->pc = stack[o->sp - 1];
+        f->sp += o->sp * sizeof(uintptr_t);
+        if (o->fp != NO_PLACE) f->fp = stack[o->fp];
         return true;
     }
     return false;
@@ -251,20 +234,79 @@ static __attribute__((noinline)) bool own_walk(struct walk *k, struct window *w)
     return true;
 }
 
+/* To the program's first frame, which is k->pcs[0] then. */
+static bool first_frame(struct walk *k, struct window *w)
+{
+    if (unwind_own_hi && !own_walk(k, w)) return false;
+    for (walk_emit(k, k->pc); k->n == 0; walk_emit(k, k->pc))
+        if (walk_step(k, w, NULL) != STEP_OK) return false;
+    return true;
+}
+
+/* ---- The whole stack */
+static uint16_t recent[1 << MANY_LOG2]; /* atomic: number of a trace, from 1; a hint. Only traces_log2 bits are used */
+
+/* The distance from the stack's end rather than sp itself: threads with equal stacks share entries. */
+static inline uint64_t key_begin(const struct first *f, uintptr_t hi)
+{
+    return ((hi - f->sp) * 0x9e3779b97f4a7c15ull ^ f->pc) * 0x9fb21c651e98df25ull;
+}
+
+static inline uint32_t recall(const struct trace *all, const struct first *f, uintptr_t hi, unsigned max)
+{
+    uint32_t at = __atomic_load_n(&recent[key_begin(f, hi) >> (64 - traces_log2)], __ATOMIC_RELAXED);
+    return at ? match(&all[at - 1], f, hi, __atomic_load_n(&rule_salt, __ATOMIC_RELAXED), max) : 0;
+}
+
+uint32_t trace_recall(uintptr_t sp, uintptr_t fp, uintptr_t hi, unsigned max)
+{
+    struct first f = {.sp = sp, .fp = fp};
+    const struct trace *all = __atomic_load_n(&traces, __ATOMIC_ACQUIRE);
+    return all && own_match(&f, hi) ? recall(all, &f, hi, max) : 0;
+}
+
+/* By rules, noting what each depends on. k is at the first frame. */
+static uint32_t walk_on(struct trace *t, struct walk *k, struct window *w)
+{
+    struct recorder r = {.base = k->sp, .ok = t != NULL, .t = {.fp = NO_PLACE}};
+    while (k->n < k->max) {
+        struct step_reads s = {0};
+        uintptr_t fp = k->fp;
+        enum step_result res = walk_step(k, w, &s);
+        if (res == STEP_FULL) return TRACE_NONE;
+        if (res != STEP_OK) {
+            r.ok &= res == STEP_END; /* where it stopped for lack of knowledge, what was missing is not noted */
+            break;
+        }
+        note_step(&r, &s, fp, k->sp);
+        walk_emit(k, k->pc);
+    }
+    uint32_t id = stack_intern(k->pcs, k->n);
+    if (t && id) remember(t, &r, k, id);
+    return id;
+}
+
 uint32_t trace_intern(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip)
 {
     struct walk k;
     if (max <= KEY_FRAMES || w->probe) return TRACE_NONE;
     walk_begin(&k, regs, pcs, max, skip, true);
-    if (unwind_own_hi && !own_match(&k, w) && !own_walk(&k, w)) return TRACE_NONE;
-    for (;;) {
-        walk_emit(&k, k.pc);
-        if (k.n == KEY_FRAMES) break;
-        enum step_result r = walk_step(&k, w, NULL);
-        if (r == STEP_FULL) return TRACE_NONE;
-        if (r != STEP_OK) return stack_intern(pcs, k.n);
+    if (!first_frame(&k, w)) return TRACE_NONE;
+    struct trace *all = table();
+    if (!all) return walk_on(NULL, &k, w);
+    const struct first f = {k.pc, k.sp, k.fp};
+    uint64_t key = key_begin(&f, w->hi);
+    uint16_t *hint = &recent[key >> (64 - traces_log2)];
+    uint32_t id = unwind_own_hi ? 0 : recall(all, &f, w->hi, max); /* else trace_recall() has tried that */
+    if (id) return id;
+    struct walk ahead = k;
+    while (ahead.n < KEY_FRAMES && walk_step(&ahead, w, NULL) == STEP_OK) {
+        walk_emit(&ahead, ahead.pc);
+        key = (key ^ ahead.pc) * 0x9fb21c651e98df25ull;
     }
-    struct trace *all = table(), *t = all ? entry_of(all, &k, w) : NULL;
-    uint32_t id = t ? match(t, &k, w) : 0;
-    return id ? id : walk_on(t, &k, w);
+    size_t at = key >> (64 - traces_log2);
+    id = match(&all[at], &f, w->hi, k.salt, max);
+    if (!id) id = walk_on(&all[at], &k, w);
+    __atomic_store_n(hint, (uint16_t)(at + 1), __ATOMIC_RELAXED);
+    return id;
 }

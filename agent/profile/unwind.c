@@ -173,19 +173,26 @@ static void check_stack(uint32_t id, unsigned max)
                  i, i < n ? (void *)ours[i] : NULL, i < m ? (void *)theirs[i] : NULL);
 }
 
-__attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip)
+static __attribute__((noinline)) uint32_t intern_walked(const struct frame_regs *regs, unsigned max, unsigned skip)
 {
     uintptr_t pcs[PROF_MAX_DEPTH];
     uint32_t id = TRACE_NONE;
     if (mode == MODE_FAST) {
-        struct frame_regs regs;
         struct window w;
-        ARCH_CAPTURE(regs.reg);
-        regs.known = ARCH_CALLEE_SAVED | 1u << ARCH_SP | 1u << ARCH_RA;
-        window_own(&w, regs.reg[ARCH_SP]);
-        id = trace_intern(&regs, &w, pcs, max, skip + 1);
+        window_own(&w, regs->reg[ARCH_SP]);
+        id = trace_intern(regs, &w, pcs, max, skip + 1);
     }
-    if (id == TRACE_NONE) id = stack_intern(pcs, unwind_here(pcs, max, skip + 1));
+    return id == TRACE_NONE ? stack_intern(pcs, unwind_here(pcs, max, skip + 2)) : id;
+}
+
+__attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip)
+{
+    struct frame_regs regs;
+    ARCH_CAPTURE(regs.reg);
+    regs.known = ARCH_CALLEE_SAVED | 1u << ARCH_SP | 1u << ARCH_RA;
+    const uintptr_t sp = regs.reg[ARCH_SP], lo = agent_tls.stack_lo, hi = agent_tls.stack_hi;
+    uint32_t id = mode == MODE_FAST && sp - lo < hi - lo ? trace_recall(sp, regs.reg[ARCH_FP], hi, max) : 0;
+    if (!id) id = intern_walked(&regs, max, skip);
     if (__builtin_expect(checking, 0)) check_stack(id, max);
     return id;
 }

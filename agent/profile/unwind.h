@@ -89,6 +89,9 @@ unsigned unwind_walk_full(const struct frame_regs *regs, struct window *w, uintp
                           bool drop_own);
 /* The id of the interned stack of regs (trace.c), or TRACE_NONE: to be walked in full. pcs: room for max. */
 #define TRACE_NONE UINT32_MAX
+/* trace_recall() comes first: sp and fp are the caller's in the function that then calls trace_intern(), at the same instruction;
+ * [sp, hi) is mapped. 0: not recognised. */
+uint32_t trace_recall(uintptr_t sp, uintptr_t fp, uintptr_t hi, unsigned max);
 uint32_t trace_intern(const struct frame_regs *regs, struct window *w, uintptr_t *pcs, unsigned max, unsigned skip);
 /* unwind_here and stack_intern in one. */
 uint32_t unwind_intern(unsigned max, unsigned skip);
