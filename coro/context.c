@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 /* Exported for what coro.h has inline. */
-__thread struct g *co_current_ __attribute__((tls_model("initial-exec"), visibility("default")));
+__thread struct context_here co_current_
+    __attribute__((tls_model("initial-exec"), visibility("default"))) = {.lock_by = 2};
 
 uint32_t context_mxcsr_base;
 bool context_fp_full;

@@ -52,6 +52,13 @@ bool context_fp_strays(void); /* MXCSR is not the one that belongs to the x87 wo
 typedef void context_entry_fn(void *a, void *b, uintptr_t post, void **save);
 void *context_make(uintptr_t top, context_entry_fn *entry, void *a, void *b);
 
+/* What the program reads of its thread (coro_arch.h). */
+struct context_here {
+    struct g *self;
+    uint64_t *rseq_cs; /* NULL: no restartable sequences on this thread */
+    uint8_t lock_by;   /* what a mutex's state becomes: mutex.c */
+};
+
 /* The current coroutine of this thread; NULL on a thread that is none of the runtime's. Read anew each time: a compiler may keep the
  * address of a thread-local variable over a switch, so C code never names it directly. */
 static inline struct g *context_self(void)
@@ -64,6 +71,33 @@ static inline void context_set_self(struct g *g)
 {
     uintptr_t off;
     __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)" : "=&r"(off) : "r"(g) : "memory");
+}
+static inline uint64_t *context_rseq(void)
+{
+    uint64_t *p;
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:8(%0), %0" : "=r"(p) : : "memory");
+    return p;
+}
+static inline void context_set_rseq(uint64_t *p)
+{
+    uintptr_t off;
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:8(%0)" : "=&r"(off) : "r"(p) : "memory");
+}
+static inline void context_rseq_done(void)
+{
+    uint64_t *p = context_rseq();
+    if (p) *(volatile uint64_t *)p = 0;
+}
+static inline uint8_t context_lock_by(void)
+{
+    uintptr_t v;
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovzbl %%fs:16(%0), %k0" : "=r"(v) : : "memory");
+    return (uint8_t)v;
+}
+static inline void context_set_lock_by(uint8_t how)
+{
+    uintptr_t off;
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovb %1, %%fs:16(%0)" : "=&r"(off) : "q"(how) : "memory");
 }
 /* Where a thread-local variable of the initial set stands, relative to the thread pointer: the same in every thread. */
 static inline uintptr_t context_thread_pointer(void)

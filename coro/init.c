@@ -21,6 +21,7 @@
 
 #include "agent/entry/entry.h"
 #include "coro/include/coro.h"
+#include "coro/mutex.h"
 
 enum { G0_STACK = 64 << 10, MAX_PROCS = 256 };
 
@@ -117,6 +118,14 @@ static void fork_child(void)
     poll_fork_child();
 }
 
+/* Nobody else runs in this process, as far as the agent knows. */
+static bool runtime_alone(void)
+{
+    unsigned n = 0;
+    for (struct thread *t = threads_first(); t; t = t->next) n += t->tid != 0 && !t->ended;
+    return n <= 1;
+}
+
 static COLD void runtime_init(void)
 {
     colock_acquire(&init_lock);
@@ -126,6 +135,8 @@ static COLD void runtime_init(void)
         sched.ps = persistent_alloc(sched.nprocs * sizeof(struct p), 64, OS_META);
         if (!sched.ps) report_fatal("no memory for %u processors", sched.nprocs);
         sched_init();
+        mutex_init();
+        if (runtime_alone()) mutex_probe(); /* else sysmon does: it takes time then */
         atomic_store(&sched.next_id, 1);
         atomic_store(&sched.coarse_ns, os_mono_ns());
         colock_acquire(&sched.lock);
@@ -176,6 +187,7 @@ static COLD void attach_main(void)
     m->g0.sp = context_make((uintptr_t)stack + G0_STACK, entry_loop, m, NULL);
     m->rng = (uint32_t)(runq_seed ? runq_seed >> 32 : os_random()) | 1;
     m_setup_signals(m);
+    mutex_thread_init();
     g->id = atomic_fetch_add(&sched.next_id, 1);
     g->name = "main";
     g->m = m;

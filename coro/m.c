@@ -18,6 +18,7 @@
 
 #include "agent/util/critical.h"
 #include "coro/include/coro.h"
+#include "coro/mutex.h"
 
 enum { M_STACK = 256 << 10, MAX_MS = 10000, ALTSTACK = 64 << 10 };
 enum { TICK_MIN_NS = 20000, TICK_MAX_NS = 10000000, SPIN_NS = 10000000, POLL_NS = 10000000, CHECK_NS = 100000000 };
@@ -78,6 +79,7 @@ static void *m_main(void *arg)
     m->g0.stack_lo = agent_tls.stack_lo; /* as far as the agent knows it */
     m->g0.stack_hi = agent_tls.stack_hi;
     m_setup_signals(m);
+    mutex_thread_init();
     m_acquire(m, m->next_p);
     m->next_p = NULL;
     sched_loop(m);
@@ -351,6 +353,7 @@ static void *sysmon(void *unused)
     uint64_t delay = TICK_MIN_NS;
     unsigned quiet = 0;
     uint64_t last_poll = 0, last_check = 0;
+    mutex_probe();
     for (;;) {
         uint32_t nap = 0;
         os_futex_wait(&nap, 0, (int64_t)delay);

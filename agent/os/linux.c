@@ -217,15 +217,25 @@ void os_yield(void)
     sys3(SYS_sched_yield, 0, 0, 0);
 }
 
-int os_barrier(void)
+static int membarrier(long command, long registration)
 {
     if (fault_here(FAULT_BARRIER)) return -ENOSYS;
-    long r = sys3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    long r = sys3(SYS_membarrier, command, 0, 0);
     if (r == -EPERM) { /* not yet registered */
-        r = sys3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
-        if (r == 0) r = sys3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+        r = sys3(SYS_membarrier, registration, 0, 0);
+        if (r == 0) r = sys3(SYS_membarrier, command, 0, 0);
     }
     return (int)r;
+}
+
+int os_barrier(void)
+{
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+}
+
+int os_restart(void)
+{
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ);
 }
 
 int os_gettid(void)

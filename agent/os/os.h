@@ -78,6 +78,9 @@ void os_word_leave(uint32_t *word);
 void os_yield(void);
 /* Every thread of the process passes a full fence before this returns. -EPERM, -ENOSYS, -EINVAL: not here. */
 int os_barrier(void);
+/* The same, and each thread that was within a restartable sequence (rseq) goes on at the sequence's abort address, if it goes on. The first
+ * time it takes some milliseconds in a process of several threads. */
+int os_restart(void);
 
 int os_gettid(void);
 int os_getpid(void);

@@ -202,7 +202,8 @@ void co_wg_wait(
 
 typedef struct co_mutex {
     uint32_t lock;
-    uint32_t state;
+    uint8_t state, flags;
+    uint16_t quiet;
     uint64_t owner;
     void *first, *last;
 } co_mutex;
