@@ -2,7 +2,8 @@
  *
  * Allocation and free beyond the fast paths (fast.h), and the heap's interface for them (heap.h).
  *
- *   malloc_slow → class_alloc → mcache_refill → span_pop → sample → zero
+ *   malloc_slow → class_alloc → sample → mcache_refill → span_pop → zero
+ *   malloc_sampled: the fast path has a slot, but the sample counter is used up
  *   free_slow   → checks → profile → own span: push; full span: adopt, push; other's span: remote push
  *
  * Invariants
@@ -54,8 +55,6 @@ static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
     if (!p) {
         if (b->missed >= b->grow_at) bin_grow(mc, b);
         struct mspan *s = mc->alloc[sc];
-        /* Sampled objects are freed from afar, being few: what is free again comes before pages never touched. */
-        if (sc >= PLAIN_CLASSES && !s->free) span_collect(s);
         p = span_pop(s, size, &fresh);
         if (!p) {
             s = mcache_refill(mc, sc);
@@ -68,42 +67,33 @@ static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
     return p;
 }
 
-/* A slot for an object that will be recorded: of a span that holds no others. */
-static void *sampled_slot(struct mcache *mc, unsigned sc, bool zero)
+/* The counter fell below 0: either the gap is over, or another part of a long one begins. Is the object to be recorded? */
+static bool sample_due(struct mcache *mc)
 {
-    if (prof_rate() <= PROF_OFTEN_RATE || agent_tls.heap_exited) return slot_take(mc, PLAIN_CLASSES + sc, zero);
-    struct mcache *shared = mcache_shared();
-    if (!shared) return NULL;
-    void *p = slot_take(shared, PLAIN_CLASSES + sc, zero);
-    mcache_shared_end();
-    return p;
+    int64_t rest = mc->sample_rest + (mc->sample >> COUNT_BITS), gap;
+    bool part = mc->sample_rest > 0 && rest >= 0, due = !part && prof_due(&gap);
+    mcache_arm(mc, part ? rest : gap);
+    return due;
 }
 
-static void record(void *p, size_t requested)
+static void record(struct mspan *s, uintptr_t p, size_t requested)
 {
-    struct mspan *s = span_of((uintptr_t)p);
-    struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-    if (UNLIKELY(!t) && !(t = prof_table(s))) return;
-    prof_record(&t[span_index(s, (uintptr_t)p)], s->elem_size, requested);
+    uint32_t index = span_index(s, p);
+    struct heap_sample *r = prof_place(s, index);
+    if (!r) return;
+    prof_record(r, s->elem_size, requested);
+    if (span_lists(s)) s->marks[index] = MARK_SAMPLED;
 }
 
-/* The counter fell below 0: either the gap is over, or another part of a long one begins. */
 static __attribute__((noinline)) void *sampled_alloc(struct mcache *mc, unsigned sc, size_t requested, bool zero)
 {
     int saved = errno;
-    int64_t rest = mc->sample_rest + (mc->sample >> COUNT_BITS), gap;
-    void *p = NULL;
-    if (mc->sample_rest > 0 && rest >= 0) {
-        mcache_arm(mc, rest);
-        p = slot_take(mc, sc, zero);
-    } else {
-        bool due = prof_due(&gap);
-        mcache_arm(mc, gap);
-        if (due && (p = sampled_slot(mc, sc, zero)) != NULL)
-            record(p, requested);
-        else if ((p = slot_take(mc, sc, zero)) != NULL)
-            prof_unrecorded(p);
-    }
+    bool due = sample_due(mc);
+    void *p = slot_take(mc, due && prof_often ? PLAIN_CLASSES + sc : sc, zero);
+    if (p && due)
+        record(span_of((uintptr_t)p), (uintptr_t)p, requested);
+    else if (p)
+        prof_unrecorded(p);
     errno = saved;
     return p;
 }
@@ -151,9 +141,21 @@ __attribute__((noinline)) void *malloc_slow(size_t size, unsigned flags)
 
 __attribute__((noinline)) void *malloc_sampled(struct mcache *mc, void *p, uint64_t cost, size_t size)
 {
-    mc->sample += (int64_t)cost;
-    fast_free(p);
-    return malloc_slow(size, 0);
+    if (prof_often) { /* a slot of a span of sampled objects instead */
+        mc->sample += (int64_t)cost;
+        fast_free(p);
+        return malloc_slow(size, 0);
+    }
+    int saved = errno;
+    agent_enter();
+    if (sample_due(mc))
+        record(span_of((uintptr_t)p), (uintptr_t)p, size);
+    else
+        prof_unrecorded(p);
+    agent_leave();
+    if (UNLIKELY(agent_tls.thread == NULL)) thread_note();
+    errno = saved;
+    return p;
 }
 
 /* Over FINE_MAX_BYTES, or the thread's first. */
@@ -190,7 +192,7 @@ static uint32_t check_free(const struct mspan *s, uintptr_t p)
     if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump))
         heap_bad_free((void *)p, "not the start of an allocated block");
     uint32_t index = span_index(s, p);
-    if (UNLIKELY(__atomic_load_n(&s->marks[index], __ATOMIC_RELAXED) != MARK_USED))
+    if (UNLIKELY(__atomic_load_n(&s->marks[index], __ATOMIC_RELAXED) == MARK_FREE))
         heap_bad_free((void *)p, "already free");
     return index;
 }
@@ -248,10 +250,24 @@ void slot_give(struct mcache *mc, struct slot *p)
         remote_free(mc, s, p);
 }
 
-static void tell_profile(const struct mspan *s, uint32_t index)
+static void tell_profile(struct mspan *s, uint32_t index)
 {
+    if (span_lists(s)) {
+        if (s->marks[index] == MARK_SAMPLED) prof_free_listed(s, index);
+        return;
+    }
     struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-    if (UNLIKELY(t != NULL) && t[index].bucket != 0) prof_free(&t[index]);
+    if (t && t[index].bucket != 0) prof_free(&t[index]);
+}
+
+static void tell_resize(struct mspan *s, uint32_t index, size_t size)
+{
+    struct heap_sample *t = span_lists(s) ? NULL : __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
+    if (LIKELY(!t && s->marks[index] != MARK_SAMPLED)) return;
+    agent_enter();
+    struct heap_sample *r = t ? &t[index] : prof_listed(s, index);
+    if (r && r->bucket != 0) prof_resize(r, size);
+    agent_leave();
 }
 
 __attribute__((noinline)) void free_slow(void *ptr)
@@ -341,12 +357,7 @@ void *heap_realloc(void *ptr, size_t size)
     uint32_t i = check_free(s, p);
     /* In place while the block is not twice too large. */
     if (size <= s->elem_size && size > s->elem_size / 2 - 1) {
-        struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-        if (UNLIKELY(t != NULL) && t[i].bucket != 0) {
-            agent_enter();
-            prof_resize(&t[i], size);
-            agent_leave();
-        }
+        tell_resize(s, i, size);
         return ptr;
     }
     return move_block(ptr, s->elem_size, size);

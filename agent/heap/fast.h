@@ -81,7 +81,7 @@ static ALWAYS_INLINE bool bin_push(struct bin *b, uintptr_t p, uint8_t *mark)
 }
 
 /* A slot of the class whose bin is there, or what `slow` gives when the caller's cache has none or the bin is to grow. When the
- * sample counter is used up, the slot goes back, and malloc_sampled() takes another. */
+ * sample counter is used up, malloc_sampled() records the slot, or takes another of a span of sampled objects. */
 static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size, void *(*slow)(size_t, unsigned))
 {
     struct bin *b = (struct bin *)(void *)((char *)mc->bin + at);

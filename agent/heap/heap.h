@@ -79,15 +79,32 @@ int heap_walk_spans(heap_span_fn *fn, void *arg); /* in address order */
 /* bits: nelems bits, rounded up to whole words; sets those of free slots, clears those of allocated ones. */
 void heap_free_slots(struct mspan *s, uint64_t *bits);
 
-/* ---- Samples: one record per sampled object, kept in a table of its span that profile/ allocates. */
+/* ---- Samples: one record per sampled object. profile/ allocates them, the heap knows where they are:
+ *   a large span          in the span itself
+ *   a small span          in a list of the span; the slot's mark says that it has one
+ *   where nearly every object is sampled (PROF_OFTEN_RATE), in spans of sampled objects alone, in a table a span */
 struct heap_sample {
     uint32_t bucket;    /* 0: not sampled */
     uint32_t time_ms;   /* CLOCK_MONOTONIC, wraps */
     uint64_t requested; /* bytes */
 };
-/* The span's table pointer and its length; profile/ makes the table, the heap only reads it (NULL: nothing was ever
- * sampled here) and hands it to prof_span_freed(). */
+struct sample_node {
+    struct sample_node *next;
+    uint32_t index; /* slot */
+    struct heap_sample record;
+};
+/* Where a span's table is, or its list; NULL where it has the other. For profile/. */
 struct heap_sample **heap_span_samples(struct mspan *s);
+struct sample_node **heap_span_listed(struct mspan *s);
+/* The slot's record, or NULL. In a stopped world, as the next: all records of a span, `index` being the slot's number.
+ * Begins with {.span = s}. */
+struct heap_sample *heap_sample_of(struct mspan *s, uint32_t index);
+struct heap_sample_walk {
+    struct mspan *span;
+    uint32_t index, next;
+    struct sample_node *node;
+};
+struct heap_sample *heap_sample_next(struct heap_sample_walk *w);
 uint32_t heap_span_nelems(const struct mspan *s);
 uint32_t heap_span_carved(const struct mspan *s); /* of a small one: the first so many slots may have been allocated */
 size_t heap_span_elem_size(const struct mspan *s);
@@ -111,7 +128,7 @@ struct heap_class_stat {
 void heap_class_stats(struct heap_class_stat *out); /* HEAP_CLASSES of them */
 struct heap_lock_stats {
     uint64_t pages, central, caches; /* waits since the start */
-    uint64_t samples;                /* for the cache of sampled objects */
+    uint64_t samples;                /* for the cache of threads past their exit */
 };
 void heap_lock_stats(struct heap_lock_stats *out);
 /* What of [lo, hi), inside the heap's arenas, is in use, idle, and released: for the account of RSS. Stopped world. */

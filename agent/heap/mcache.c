@@ -143,9 +143,7 @@ struct mspan *mcache_refill(struct mcache *mc, unsigned sc)
         unidle(mc, s);
         span_collect(s);
     } else if (!(s = mcentral_pop(mc, sc))) {
-        /* Pages for the shared cache come from the caller's own: those are at hand. */
-        struct mcache *pages = mc == shared && agent_tls.mcache ? agent_tls.mcache : mc;
-        s = span_new(pages, class_to_span_pages[size_class_of(sc)], 0, sc, SPAN_SMALL);
+        s = span_new(mc, class_to_span_pages[size_class_of(sc)], 0, sc, SPAN_SMALL);
         if (s) span_set_owner(s, mc);
     }
     if (!s) {
@@ -350,8 +348,8 @@ void heap_thread_exit(void)
     agent_leave();
 }
 
-/* The one cache that no thread owns: of all threads' sampled objects, where these are few, so that not every thread has
- * spans for them; and of threads past their exit, for libc frees and allocates a little after the last destructor. */
+/* The one cache that no thread owns: of threads past their exit, for libc frees and allocates a little after the last
+ * destructor. */
 struct mcache *mcache_shared(void)
 {
     lock_acquire(&shared_lock);

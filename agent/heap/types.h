@@ -73,8 +73,8 @@ enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
 #define REMOTE_NEXT(w, p) ((((w) & ~REMOTE_FULL) & ~(REMOTE_ONE - 1)) + REMOTE_ONE + (uintptr_t)(p))
 
 /* What is known of a slot without reading it: who frees it sets MARK_FREE, who hands it out MARK_USED. So every second free is
- * seen, and every free of a slot never handed out. A byte, not a bit: slots side by side belong to different threads. */
-enum mark { MARK_USED, MARK_FREE };
+ * seen, and every free of a slot never handed out. MARK_SAMPLED: used, and has a record in the span's list. A byte, not a bit: slots side by side belong to different threads. */
+enum mark { MARK_USED, MARK_FREE, MARK_SAMPLED };
 enum { MARKS_NEAR = 44 };
 
 /* First cache line: all that malloc and free touch. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
@@ -95,13 +95,16 @@ struct mspan {
     struct mcache *owner;
     size_t elem_size; /* of a large span: all its pages */
     size_t npages;
-    struct heap_sample *samples; /* only in large spans and spans of sampled objects; stays until the span goes */
-    uint32_t nelems;             /* of the span; 1 for a large one */
-    bool needzero;               /* memory never carved may hold old bytes */
-    bool central;                /* in its mcentral's list; guarded by that lock, atomic for others */
-    uint8_t state;               /* enum span_state; atomic for threads that do not own it */
-    bool idle : 1;               /* empty and kept in the owner's list */
-    bool current : 1;            /* of its owner */
+    __extension__ union {
+        struct heap_sample *samples; /* of a large span and of spans of sampled objects; stays until the span goes */
+        struct sample_node *listed;  /* of other small ones; guarded by profile/samples.c */
+    };
+    uint32_t nelems;  /* of the span; 1 for a large one */
+    bool needzero;    /* memory never carved may hold old bytes */
+    bool central;     /* in its mcentral's list; guarded by that lock, atomic for others */
+    uint8_t state;    /* enum span_state; atomic for threads that do not own it */
+    bool idle : 1;    /* empty and kept in the owner's list */
+    bool current : 1; /* of its owner */
     __extension__ union {
         struct {
             struct mspan *next, *prev; /* of the list it is in; free structures: next only */
@@ -312,6 +315,12 @@ static inline unsigned span_size_class(const struct mspan *s)
     return size_class_of(s->span_class);
 }
 
+/* Its records are in a list. */
+static inline bool span_lists(const struct mspan *s)
+{
+    return s->state == SPAN_SMALL && s->span_class < PLAIN_CLASSES;
+}
+
 /* Of a class whose slots go through bins and the fast paths. */
 static inline bool fine_class(unsigned sc)
 {
@@ -411,7 +420,7 @@ void span_now_empty(struct mcache *mc, struct mspan *s);
 void span_adopt(struct mcache *mc, struct mspan *s);
 void mcache_arm(struct mcache *mc, int64_t bytes);
 size_t mcache_release_idle(struct mcache *mc, bool tails); /* and of the shared one; pages. tails: see tails.c */
-struct mcache *mcache_shared(void); /* for sampled objects: locked until mcache_shared_end(); NULL: no memory */
+struct mcache *mcache_shared(void);                        /* locked until mcache_shared_end(); NULL: no memory */
 void mcache_shared_end(void);
 uint64_t mcache_shared_waits(void); /* for its lock, since the start */
 struct mcache *mcache_borrow(void); /* for threads past their exit: the shared one, as agent_tls.mcache */

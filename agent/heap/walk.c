@@ -112,7 +112,39 @@ int heap_walk_pages(heap_pages_fn *fn, void *arg)
 
 struct heap_sample **heap_span_samples(struct mspan *s)
 {
-    return &s->samples;
+    return span_lists(s) ? NULL : &s->samples;
+}
+
+struct sample_node **heap_span_listed(struct mspan *s)
+{
+    return span_lists(s) ? &s->listed : NULL;
+}
+
+struct heap_sample *heap_sample_of(struct mspan *s, uint32_t index)
+{
+    if (!span_lists(s)) return s->samples && s->samples[index].bucket ? &s->samples[index] : NULL;
+    for (struct sample_node *n = s->listed; n; n = n->next)
+        if (n->index == index) return n->record.bucket ? &n->record : NULL;
+    return NULL;
+}
+
+struct heap_sample *heap_sample_next(struct heap_sample_walk *w)
+{
+    const struct mspan *s = w->span;
+    if (!span_lists(s)) {
+        for (; s->samples && w->next < s->nelems; w->next++) {
+            if (!s->samples[w->next].bucket) continue;
+            w->index = w->next++;
+            return &s->samples[w->index];
+        }
+        return NULL;
+    }
+    struct sample_node *n = w->next++ == 0 ? s->listed : w->node;
+    while (n && !n->record.bucket) n = n->next;
+    if (!n) return NULL;
+    w->node = n->next;
+    w->index = n->index;
+    return &n->record;
 }
 
 uint32_t heap_span_carved(const struct mspan *s)

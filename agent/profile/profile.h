@@ -22,9 +22,10 @@ void prof_late_init(void); /* from the constructor: reads the modules, loads lib
  * 0 instead would sample its first allocation always. */
 int64_t prof_first_gap(void);
 
-/* Up to this rate in bytes so many objects are recorded that the same stacks come again and again, and that each
- * thread has spans of its own for them. */
+/* Up to this rate in bytes so many objects are recorded that the same stacks come again and again, and that they have
+ * spans of their own. */
 enum { PROF_OFTEN_RATE = 16384 };
+extern bool prof_often;
 
 /* ---- Called by the heap, inside a critical section, with no heap lock held. */
 /* The thread's sample counter fell below 0 on an allocation: *gap is the next. Is the object to be recorded? Then the heap
@@ -38,9 +39,12 @@ void prof_no_leak(bool begin);
 void prof_free(struct heap_sample *record);
 /* realloc in place: the sampled object's requested size changed. */
 void prof_resize(struct heap_sample *record, size_t requested);
-/* A span's table of records, one a slot; NULL: no memory. When the span goes back to the page heap, so does its table: no
- * slot is sampled any more. */
-struct heap_sample *prof_table(struct mspan *span);
+/* A place for the record of a slot of a small span, empty; NULL: no memory. In spans of sampled objects it stays until the span
+ * goes, in others until prof_free_listed(), and prof_listed() finds it. */
+struct heap_sample *prof_place(struct mspan *span, uint32_t index);
+struct heap_sample *prof_listed(struct mspan *span, uint32_t index);
+void prof_free_listed(struct mspan *span, uint32_t index);
+/* The span goes back to the page heap: no slot is sampled any more. */
 void prof_span_freed(struct mspan *span);
 
 /* ---- Stacks. */

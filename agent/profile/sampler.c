@@ -34,6 +34,8 @@ static struct {
     uint32_t ready;
 } prof;
 
+bool prof_often;
+
 /* -ln(u) of u = n / 2^53, n in [1, 2^53]: n = m * 2^e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 atanh((m-1)/(m+1))
  * by its series; the first term left out is below 1e-13. */
 static double minus_log(uint64_t n)
@@ -93,9 +95,9 @@ void prof_init(void)
     if (seed != 0 && prof.seed == 0) prof.seed = (uint64_t)seed;
     if (prof.depth == 0 || prof.depth > PROF_MAX_DEPTH) prof.depth = PROF_MAX_DEPTH;
     unwind_init();
-    bool often = prof.rate != 0 && prof.rate <= PROF_OFTEN_RATE;
-    traces_init(often);
-    buckets_init(often);
+    prof_often = prof.rate != 0 && prof.rate <= PROF_OFTEN_RATE;
+    traces_init(prof_often);
+    buckets_init(prof_often);
     __atomic_store_n(&prof.ready, 1, __ATOMIC_RELEASE);
 }
 

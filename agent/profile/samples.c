@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sample tables: one struct heap_sample for each slot of a span that holds sampled objects.
+ * Where records of sampled objects are: in a list of the span, or, where most objects are sampled, in a table of the
+ * span, one struct heap_sample for each slot. A large span has room for its one record itself.
  *
- * The heap asks for a span's table at its first record and gives it back with the span; the snapshot's child reads the
- * tables in a stopped world. A large span has room for its one record itself.
+ * The heap asks for a place before it records a slot and gives it back when the slot is freed (a list) or the span goes (a
+ * table); the snapshot's child reads them in a stopped world.
  *
  * Invariants
- *   1. A span gets its table with its first record and keeps it until it is deleted. Small spans that have one hold
- *      sampled objects only (heap/types.h), so tables are bounded by those, not by the heap.
- *   2. Every slot of a table on a free list is zero, but for the link in the first.
- * Lock: table_lock (RANK_SAMPLE_TABLES) for the free lists. Allocates metadata only.
- * Dropped: tables for ordinary spans with a sampled object in them, gone with their last record: every free in such a span
- * had to look into it (2 % of a program's instructions at 512 KiB), and each record needed a lock. */
+ *   1. A slot has a node in its span's list from before its mark is MARK_SAMPLED until it is freed. Lists are short: a sample
+ *      comes every PROF_OFTEN_RATE bytes at most, on average, and a span has 128 KiB at most.
+ *   2. A span gets its table with its first record and keeps it until it is deleted. Such spans hold sampled objects only
+ *      (heap/types.h), so tables are bounded by those, not by the heap.
+ *   3. Every slot of a table on a free list is zero, but for the link in the first.
+ * Lock: table_lock (RANK_SAMPLE_TABLES) for lists and free lists; never held with another. Allocates metadata only.
+ * Dropped: tables for ordinary spans with a sampled object in them: each free in such a span had to look into it (2 % of a
+ * program's instructions at 512 KiB). Spans of their own for sampled objects at all rates: a block that was in no cache
+ * instead of the one freed last, with its span, its mark and its pages (a microsecond a sample, 1 MiB resident). */
 #include "agent/profile/internal.h"
 
 #include <string.h>
@@ -20,6 +24,7 @@ enum { MIN_LOG2 = 5, CLASSES = 20 };
 
 static struct lock table_lock = LOCK_INIT(RANK_SAMPLE_TABLES);
 static struct heap_sample *free_tables[CLASSES]; /* guarded by table_lock; by size, linked through the first slots */
+static struct sample_node *free_nodes;           /* guarded by table_lock */
 
 static unsigned table_class(uint32_t nelems)
 {
@@ -52,19 +57,82 @@ static void table_free(struct heap_sample *t, uint32_t nelems)
 }
 
 /* Two threads may want the table of a span at once. */
-struct heap_sample *prof_table(struct mspan *span)
+static struct heap_sample *table_of(struct mspan *span, struct heap_sample **where)
 {
-    struct heap_sample **where = heap_span_samples(span), *none = NULL, *mine = table_new(heap_span_nelems(span));
+    struct heap_sample *t = __atomic_load_n(where, __ATOMIC_ACQUIRE), *none = NULL;
+    if (__builtin_expect(t != NULL, 1)) return t;
+    struct heap_sample *mine = table_new(heap_span_nelems(span));
     if (!mine || __atomic_compare_exchange_n(where, &none, mine, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return mine;
     table_free(mine, heap_span_nelems(span));
     return none;
 }
 
+/* Nodes come and go in one order, so the next is in the processor's cache mostly. */
+static struct sample_node *node_new(void)
+{
+    enum { BATCH = 64 };
+    if (!free_nodes) {
+        struct sample_node *n = prof_meta(BATCH * sizeof *n, 64);
+        for (int i = 0; n && i < BATCH; i++) {
+            n[i].next = free_nodes;
+            free_nodes = &n[i];
+        }
+    }
+    struct sample_node *n = free_nodes;
+    if (n) free_nodes = n->next;
+    return n;
+}
+
+struct heap_sample *prof_place(struct mspan *span, uint32_t index)
+{
+    struct sample_node **list = heap_span_listed(span);
+    if (!list) {
+        struct heap_sample *t = table_of(span, heap_span_samples(span));
+        return t ? &t[index] : NULL;
+    }
+    lock_acquire(&table_lock);
+    struct sample_node *n = node_new();
+    if (n) {
+        *n = (struct sample_node){.next = *list, .index = index};
+        *list = n;
+    }
+    lock_release(&table_lock);
+    return n ? &n->record : NULL;
+}
+
+struct heap_sample *prof_listed(struct mspan *span, uint32_t index)
+{
+    lock_acquire(&table_lock);
+    struct sample_node *n = *heap_span_listed(span);
+    while (n && n->index != index) n = n->next;
+    lock_release(&table_lock);
+    return n ? &n->record : NULL;
+}
+
+void prof_free_listed(struct mspan *span, uint32_t index)
+{
+    struct heap_sample old = {0};
+    lock_acquire(&table_lock);
+    for (struct sample_node *n, **at = heap_span_listed(span); (n = *at) != NULL; at = &n->next) {
+        if (n->index != index) continue;
+        old = n->record;
+        *at = n->next;
+        n->next = free_nodes;
+        free_nodes = n;
+        break;
+    }
+    lock_release(&table_lock);
+    if (old.bucket) prof_free(&old);
+}
+
+/* A record still here would be of a slot whose free was not told. */
 void prof_span_freed(struct mspan *span)
 {
+    struct sample_node **list = heap_span_listed(span);
+    while (list && *list) prof_free_listed(span, (*list)->index);
+    if (list) return;
     struct heap_sample **where = heap_span_samples(span), *t = *where;
-    /* A record still here would be of a slot whose free was not told. */
     uint32_t n = heap_span_carved(span);
     for (uint32_t i = 0; i < n; i++)
         if (__builtin_expect(t[i].bucket != 0, 0)) prof_free(&t[i]);

@@ -108,17 +108,16 @@ static uint64_t union_bytes(const struct cover *c, const struct covered *v)
 
 uint32_t object_site(struct marker *m, struct object_ref o)
 {
-    const struct heap_sample *table = *heap_span_samples(m->mspans[o.span]);
-    if (!table || !table[o.index].bucket || table[o.index].bucket > bucket_count()) return 0;
-    return bucket_get(table[o.index].bucket)->stack;
+    const struct heap_sample *s = heap_sample_of(m->mspans[o.span], o.index);
+    return s && s->bucket <= bucket_count() ? bucket_get(s->bucket)->stack : 0;
 }
 
 /* Bytes that the program asked for, where that is known. */
 static uint64_t requested(struct marker *m, struct object_ref o)
 {
-    const struct heap_sample *table = *heap_span_samples(m->mspans[o.span]);
+    const struct heap_sample *s = heap_sample_of(m->mspans[o.span], o.index);
     size_t size = span_elem(&m->spans[o.span]);
-    return table && table[o.index].bucket && table[o.index].requested < size ? table[o.index].requested : size;
+    return s && s->requested < size ? s->requested : size;
 }
 
 struct site {

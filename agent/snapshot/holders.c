@@ -108,12 +108,12 @@ static void choose_blocks(const struct marker *m, const struct judgement *j, str
         for (unsigned k = 0; k < n; k++)
             if (bucket_get(b) && h[k].stack == bucket_get(b)->stack) of[b] = (uint8_t)(k + 1);
     for (uint32_t id = 0; n && id < m->nspans; id++) {
-        const struct heap_sample *table = *heap_span_samples(m->mspans[id]);
-        for (uint32_t i = 0; table && i < m->spans[id].nelems; i++) {
-            struct object_ref o = {id, i};
-            if (table[i].bucket > j->nbuckets || !of[table[i].bucket]) continue;
-            if (!mark_is_marked(m, o) || mark_word_of(m, o)->free >> (i & 63) & 1) continue;
-            add_object(&h[of[table[i].bucket] - 1], o, table[i].time_ms);
+        struct heap_sample_walk w = {.span = m->mspans[id]};
+        for (const struct heap_sample *s; (s = heap_sample_next(&w)) != NULL;) {
+            struct object_ref o = {id, w.index};
+            if (s->bucket > j->nbuckets || !of[s->bucket]) continue;
+            if (!mark_is_marked(m, o) || mark_word_of(m, o)->free >> (o.index & 63) & 1) continue;
+            add_object(&h[of[s->bucket] - 1], o, s->time_ms);
         }
     }
 }

@@ -271,9 +271,9 @@ static void walk_samples(uint64_t mono_ns)
 {
     uint32_t now_ms = (uint32_t)(mono_ns / 1000000);
     for (uint32_t id = 0; id < H.m->nspans; id++) {
-        struct heap_sample *table = *heap_span_samples(H.m->mspans[id]);
-        if (!table) continue;
-        for (uint32_t i = 0; i < H.m->spans[id].nelems; i++) one_sample(&table[i], (struct object_ref){id, i}, now_ms);
+        struct heap_sample_walk w = {.span = H.m->mspans[id]};
+        for (const struct heap_sample *s; (s = heap_sample_next(&w)) != NULL;)
+            one_sample(s, (struct object_ref){id, w.index}, now_ms);
     }
 }
 

@@ -2,7 +2,7 @@
  *
  * Records of sampled objects through a program's malloc and free: they come, change and go with the objects, across
  * threads too, and the buckets' books are the sum of the records. The program runs itself with SEEP_RATE=1, and
- * with larger rates and a fixed seed: threads have spans of their own for samples at 8192, and share them at 20000. */
+ * with larger rates and a fixed seed: samples have spans of their own at 8192, and stand among the others at 20000. */
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
@@ -22,8 +22,7 @@ static const struct heap_sample *record_at(uintptr_t p)
 {
     struct heap_object o;
     if (!heap_find(p, &o)) return NULL;
-    const struct heap_sample *t = *heap_span_samples(o.span);
-    return t && t[o.index].bucket ? &t[o.index] : NULL;
+    return heap_sample_of(o.span, o.index);
 }
 
 static const struct heap_sample *record(void *p)
@@ -38,20 +37,21 @@ struct sums {
 static int add_span(void *arg, const struct heap_span_info *s)
 {
     struct sums *sum = arg;
-    const struct heap_sample *t = *heap_span_samples(s->span);
-    for (uint32_t i = 0; t && i < s->nelems; i++) {
-        if (!t[i].bucket) continue;
-        sum[t[i].bucket].objects++;
-        sum[t[i].bucket].bytes += t[i].requested;
-        assert_int_equal(bucket_get(t[i].bucket)->size, s->elem_size);
+    uint64_t free_bits[8192 / 64];
+    uint32_t records = 0, used = 0;
+    heap_free_slots(s->span, free_bits);
+    struct heap_sample_walk w = {.span = s->span};
+    for (const struct heap_sample *r; (r = heap_sample_next(&w)) != NULL; records++) {
+        sum[r->bucket].objects++;
+        sum[r->bucket].bytes += r->requested;
+        assert_int_equal(bucket_get(r->bucket)->size, s->elem_size);
+        assert_true(w.index < s->nelems && !(free_bits[w.index / 64] >> (w.index % 64) & 1));
+        assert_ptr_equal(heap_sample_of(s->span, w.index), r);
     }
-    /* A record makes the table, and the span of a small one holds sampled objects alone. */
-    if (t && !s->large) {
-        uint64_t free_bits[8192 / 64];
-        heap_free_slots(s->span, free_bits);
-        for (uint32_t i = 0; i < s->nelems; i++)
-            if (!(free_bits[i / 64] >> (i % 64) & 1)) assert_int_not_equal(t[i].bucket, 0);
-    }
+    /* A span with a table holds sampled objects alone. */
+    struct heap_sample **table = heap_span_samples(s->span);
+    for (uint32_t i = 0; i < s->nelems; i++) used += !(free_bits[i / 64] >> (i % 64) & 1);
+    if (table && *table) assert_int_equal(used, records);
     return 0;
 }
 
@@ -161,7 +161,8 @@ static void threads(void **state)
 
 static int count_tables(void *arg, const struct heap_span_info *s)
 {
-    *(unsigned *)arg += *heap_span_samples(s->span) != NULL && !s->large;
+    struct heap_sample **table = heap_span_samples(s->span);
+    *(unsigned *)arg += table && *table && !s->large;
     return 0;
 }
 
