@@ -139,7 +139,7 @@ __attribute__((noinline)) void *malloc_slow(size_t size, unsigned flags)
     return p;
 }
 
-__attribute__((noinline)) void *malloc_sampled(struct mcache *mc, void *p, uint64_t cost, size_t size)
+__attribute__((noinline)) void *malloc_sampled(size_t size, void *p, struct mcache *mc, uint64_t cost)
 {
     if (prof_often) { /* a slot of a span of sampled objects instead */
         mc->sample += (int64_t)cost;
@@ -158,13 +158,24 @@ __attribute__((noinline)) void *malloc_sampled(struct mcache *mc, void *p, uint6
     return p;
 }
 
+/* The bin is empty: of the current span, unless the bin is to grow. */
+__attribute__((noinline)) void *malloc_carve(size_t size, struct mcache *mc, struct bin *b)
+{
+    bool fresh;
+    if (UNLIKELY(b->missed >= b->grow_at)) return malloc_slow(size, 0);
+    struct slot *p = span_pop(b->fine, b->size, &fresh);
+    if (UNLIKELY(p == NULL)) return malloc_slow(size, 0);
+    mc->sample -= (int64_t)b->cost;
+    return UNLIKELY(mc->sample < 0) ? malloc_sampled(size, p, mc, b->cost) : p;
+}
+
 /* Over FINE_MAX_BYTES, or the thread's first. */
 __attribute__((noinline)) void *malloc_medium(size_t size)
 {
     struct mcache *mc = agent_tls.mcache;
     if (UNLIKELY(size - FINE_MAX_BYTES - 1 >= SMALL_MAX_BYTES - FINE_MAX_BYTES || mc == NULL))
         return malloc_slow(size, 0);
-    return bin_take(mc, abi_to_bin128[(size - FINE_MAX_BYTES + 127) >> 7], size, malloc_slow);
+    return bin_take(mc, abi_to_bin128[(size - FINE_MAX_BYTES + 127) >> 7], size);
 }
 
 void *heap_alloc(size_t size, size_t align, unsigned flags)

@@ -80,30 +80,25 @@ static ALWAYS_INLINE bool bin_push(struct bin *b, uintptr_t p, uint8_t *mark)
     return true;
 }
 
-/* A slot of the class whose bin is there, or what `slow` gives when the caller's cache has none or the bin is to grow. When the
- * sample counter is used up, malloc_sampled() records the slot, or takes another of a span of sampled objects. */
-static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size, void *(*slow)(size_t, unsigned))
+/* A slot from the bin, if there is one; else malloc_carve() looks. When the sample counter is used up, malloc_sampled() records
+ * the slot, or takes another of a span of sampled objects. Both are the last thing done, so that this part needs no frame. */
+static ALWAYS_INLINE void *bin_take(struct mcache *mc, unsigned at, size_t size)
 {
     struct bin *b = (struct bin *)(void *)((char *)mc->bin + at);
-    struct slot *p;
     __asm__("" : "+r"(b)); /* one address for all of the bin's fields */
-    if (LIKELY(b->top != b->base)) {
-        p = bin_pop(b);
-    } else {
-        bool fresh;
-        if (UNLIKELY(b->missed >= b->grow_at)) return slow(size, 0);
-        p = span_pop(b->fine, b->size, &fresh);
-        if (UNLIKELY(p == NULL)) return slow(size, 0);
-    }
+    if (UNLIKELY(b->top == b->base)) return malloc_carve(size, mc, b);
+    struct slot *p = bin_pop(b);
     mc->sample -= (int64_t)b->cost;
-    return UNLIKELY(mc->sample < 0) ? malloc_sampled(mc, p, b->cost, size) : p;
+    if (LIKELY(mc->sample >= 0)) return p;
+    __asm__("" : "+r"(p)); /* a copy, so that p itself is from its load on where it is returned */
+    return malloc_sampled(size, p, mc, b->cost);
 }
 
 static ALWAYS_INLINE void *fast_malloc(size_t size)
 {
     struct mcache *mc = agent_tls.mcache;
     if (UNLIKELY(size >= agent_tls.fine_end)) return malloc_medium(size); /* or there is no cache */
-    return bin_take(mc, abi_to_bin8[(size + 7) >> 3], size, malloc_slow);
+    return bin_take(mc, abi_to_bin[size], size);
 }
 
 /* The slot at p of span s; false: for free_slow, as every sampled object. */

@@ -149,7 +149,7 @@ struct bin {
     uint32_t changing;     /* odd while base and top are moved: for readers in other threads */
     uint64_t pad;
 };
-_Static_assert(sizeof(struct bin) == BIN_STEP, "abi_to_bin8");
+_Static_assert(sizeof(struct bin) == BIN_STEP, "abi_to_bin");
 
 /* One thread's cache. Guarded by its thread. Structures are recycled and never unmapped. */
 struct mcache {
@@ -468,7 +468,8 @@ _Noreturn void heap_bad_link(const struct mspan *s, const struct slot *p);
 /* ---- alloc.c */
 void *malloc_slow(size_t size, unsigned flags);
 void *malloc_medium(size_t size);
-void *malloc_sampled(struct mcache *mc, void *p, uint64_t cost, size_t size); /* p: what it would have got */
+void *malloc_carve(size_t size, struct mcache *mc, struct bin *b);
+void *malloc_sampled(size_t size, void *p, struct mcache *mc, uint64_t cost); /* p: what it would have got */
 void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
 void free_slow(void *p);
 void free_far(void *p);                            /* an address outside of the first region */

@@ -21,7 +21,8 @@ if [ "$what" = total ]; then
     awk '/^summary:|^totals:/ { print "metric instructions", $2; found = 1; exit } END { exit !found }' "$out"
 else
     callgrind_annotate --threshold=100 "$out" | tr -d , | awk '
-        match($0, /:(malloc|free) \[/) { n[substr($0, RSTART + 1, RLENGTH - 3)] += $1 }
+        # A line for each file that code was inlined from; only the first names the library.
+        !/=>/ && match($0, /:(malloc|free)( \[.*)?$/) { insn = $1; sub(/ \[.*/, ""); sub(/.*:/, ""); n[$0] += insn }
         END {
             if (!n["malloc"] || !n["free"]) { print "callgrind: no malloc or no free in its figures" >"/dev/stderr"; exit 1 }
             print "metric malloc_insn", n["malloc"] / 200000; print "metric free_insn", n["free"] / 200000

@@ -136,7 +136,7 @@ int main(void)
     print_lookup("char", "abi_to_class8", 0, FINE_MAX, FINE_STEP, 1, 1);
     print_lookup("char", "abi_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1, 1);
     /* The same for the fast path: where in a cache's table of bins the class's is. */
-    print_lookup("short", "abi_to_bin8", 0, FINE_MAX, FINE_STEP, 1, BIN_STEP);
+    print_lookup("short", "abi_to_bin", 0, FINE_MAX, 1, 1, BIN_STEP);
     print_lookup("short", "abi_to_bin128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1, BIN_STEP);
     return 0;
 }
