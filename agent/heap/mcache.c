@@ -29,8 +29,12 @@ enum { MAX_DROP = 8 };
 
 struct mspan empty_span = {.fast = NO_CACHE, .owner = NO_CACHE};
 uint64_t heap_key = 0xa5c3000000000000ull;
-static struct lock shared_lock = LOCK_INIT(RANK_CORO); /* taken before all locks of the heap */
-static struct mcache *shared;
+static struct
+{ /* the one cache that no thread owns; a cache line of its own, as what is beside it every malloc reads */
+    struct lock lock; /* taken before all locks of the heap */
+    struct mcache *cache;
+    uint8_t pad[40];
+} shared __attribute__((aligned(64))) = {.lock = LOCK_INIT(RANK_CORO)};
 
 /* ---- Current spans */
 void mcache_make_current(struct mcache *mc, struct mspan *s)
@@ -209,12 +213,12 @@ static size_t release_idle(struct mcache *mc, bool tails)
 size_t mcache_release_idle(struct mcache *mc, bool tails)
 {
     size_t pages = release_idle(mc, tails);
-    lock_acquire(&shared_lock);
-    if (shared && shared != mc) {
-        pages += release_idle(shared, tails);
-        stash_flush(shared);
+    lock_acquire(&shared.lock);
+    if (shared.cache && shared.cache != mc) {
+        pages += release_idle(shared.cache, tails);
+        stash_flush(shared.cache);
     }
-    lock_release(&shared_lock);
+    lock_release(&shared.lock);
     return pages;
 }
 
@@ -352,25 +356,25 @@ void heap_thread_exit(void)
  * destructor. */
 struct mcache *mcache_shared(void)
 {
-    lock_acquire(&shared_lock);
-    if (!shared && (shared = mcache_new()) != NULL) {
-        mcache_arm(shared, INT64_MAX);
+    lock_acquire(&shared.lock);
+    if (!shared.cache && (shared.cache = mcache_new()) != NULL) {
+        mcache_arm(shared.cache, INT64_MAX);
         lock_acquire(&mheap.cache_lock);
         mheap.ncaches--; /* it counts threads */
         lock_release(&mheap.cache_lock);
     }
-    if (!shared) lock_release(&shared_lock);
-    return shared;
+    if (!shared.cache) lock_release(&shared.lock);
+    return shared.cache;
 }
 
 void mcache_shared_end(void)
 {
-    lock_release(&shared_lock);
+    lock_release(&shared.lock);
 }
 
 uint64_t mcache_shared_waits(void)
 {
-    return __atomic_load_n(&shared_lock.contended, __ATOMIC_RELAXED);
+    return __atomic_load_n(&shared.lock.contended, __ATOMIC_RELAXED);
 }
 
 struct mcache *mcache_borrow(void)
@@ -391,7 +395,7 @@ void mcache_return(void)
 void heap_fork_prepare_first(void)
 {
     heap_init();
-    lock_acquire(&shared_lock);
+    lock_acquire(&shared.lock);
 }
 
 void heap_fork_prepare(void)
@@ -410,7 +414,7 @@ static void fork_release(void)
     lock_release(&mheap.lock);
     for (unsigned i = SPAN_CLASSES; i-- > 0;) lock_release(&mheap.central[i].lock);
     lock_release(&mheap.cache_lock);
-    lock_release(&shared_lock);
+    lock_release(&shared.lock);
 }
 
 void heap_fork_parent(void)

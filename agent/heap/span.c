@@ -84,12 +84,12 @@ void stash_flush(struct mcache *mc)
 }
 
 /* ---- Marks: in the structure where they fit, else in a block that stays with it; one that is outgrown waits for another
- * structure. Blocks are never unmapped. */
+ * structure. Blocks are never unmapped, and share no cache line, since the spans may be different threads'. */
 enum { MARK_ROOMS = 6, MARK_ROOM = 64 };
 
 static uint32_t mark_room(uint32_t i)
 {
-    return ((uint32_t)MARK_ROOM << i) + 8; /* 8: for the one behind a power of two of slots */
+    return ((uint32_t)MARK_ROOM << i) + 64; /* 64: for the one behind a power of two of slots */
 }
 
 static bool marks_grow(struct mspan *s, uint32_t need)
@@ -102,7 +102,7 @@ static bool marks_grow(struct mspan *s, uint32_t need)
     struct slot *block = spare[new];
     if (block) {
         spare[new] = (struct slot *)block->link;
-    } else if ((block = persistent_alloc(mark_room(new), 8, OS_META)) != NULL) {
+    } else if ((block = persistent_alloc(mark_room(new), 64, OS_META)) != NULL) {
         usage_add(&mheap.mspan_bytes, mark_room(new));
     }
     if (block && s->far_marks) {

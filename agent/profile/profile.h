@@ -76,6 +76,7 @@ struct prof_bucket {
     uint32_t id;
     uint64_t size;                                   /* slot size */
     uint64_t allocs, alloc_bytes, frees, free_bytes; /* bytes as requested */
+    uint64_t pad[2];                                 /* threads write it: a cache line each */
 };
 uint32_t bucket_count(void); /* ids 1 … count */
 const struct prof_bucket *bucket_get(uint32_t id);

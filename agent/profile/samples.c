@@ -12,7 +12,8 @@
  *   2. A span gets its table with its first record and keeps it until it is deleted. Such spans hold sampled objects only
  *      (heap/types.h), so tables are bounded by those, not by the heap.
  *   3. Every slot of a table on a free list is zero, but for the link in the first.
- * Lock: table_lock (RANK_SAMPLE_TABLES) for lists and free lists; never held with another. Allocates metadata only.
+ * Locks: one of `stripes` for a list, table_lock for free tables (RANK_SAMPLE_TABLES); never two together but for a fork. Allocates
+ * metadata only.
  * Dropped: tables for ordinary spans with a sampled object in them: each free in such a span had to look into it (2 % of a
  * program's instructions at 512 KiB). Spans of their own for sampled objects at all rates: a block that was in no cache
  * instead of the one freed last, with its span, its mark and its pages (a microsecond a sample, 1 MiB resident). */
@@ -24,7 +25,6 @@ enum { MIN_LOG2 = 5, CLASSES = 20 };
 
 static struct lock table_lock = LOCK_INIT(RANK_SAMPLE_TABLES);
 static struct heap_sample *free_tables[CLASSES]; /* guarded by table_lock; by size, linked through the first slots */
-static struct sample_node *free_nodes;           /* guarded by table_lock */
 
 static unsigned table_class(uint32_t nelems)
 {
@@ -68,19 +68,34 @@ static struct heap_sample *table_of(struct mspan *span, struct heap_sample **whe
     return none;
 }
 
-/* Nodes come and go in one order, so the next is in the processor's cache mostly. */
-static struct sample_node *node_new(void)
+/* ---- Lists. A lock for some of all spans each, with nodes of its own, so that threads seldom want each other's. */
+enum { STRIPES = 8, NODE_BATCH = 32 };
+#define STRIPE                                \
+    {                                         \
+        .lock = LOCK_INIT(RANK_SAMPLE_TABLES) \
+    }
+static struct stripe {
+    struct lock lock;
+    struct sample_node *free_nodes; /* guarded by lock: a stack, so that the next is in the processor's cache mostly */
+    uint8_t pad[40];
+} stripes[STRIPES] __attribute__((aligned(64))) = {STRIPE, STRIPE, STRIPE, STRIPE, STRIPE, STRIPE, STRIPE, STRIPE};
+
+static struct stripe *stripe_of(const struct mspan *span)
 {
-    enum { BATCH = 64 };
-    if (!free_nodes) {
-        struct sample_node *n = prof_meta(BATCH * sizeof *n, 64);
-        for (int i = 0; n && i < BATCH; i++) {
-            n[i].next = free_nodes;
-            free_nodes = &n[i];
+    return &stripes[((uintptr_t)span * 0x9e3779b97f4a7c15ull) >> 61];
+}
+
+static struct sample_node *node_new(struct stripe *t)
+{
+    if (!t->free_nodes) {
+        struct sample_node *n = prof_meta(NODE_BATCH * sizeof *n, 64);
+        for (int i = 0; n && i < NODE_BATCH; i++) {
+            n[i].next = t->free_nodes;
+            t->free_nodes = &n[i];
         }
     }
-    struct sample_node *n = free_nodes;
-    if (n) free_nodes = n->next;
+    struct sample_node *n = t->free_nodes;
+    if (n) t->free_nodes = n->next;
     return n;
 }
 
@@ -91,38 +106,41 @@ struct heap_sample *prof_place(struct mspan *span, uint32_t index)
         struct heap_sample *t = table_of(span, heap_span_samples(span));
         return t ? &t[index] : NULL;
     }
-    lock_acquire(&table_lock);
-    struct sample_node *n = node_new();
+    struct stripe *t = stripe_of(span);
+    lock_acquire(&t->lock);
+    struct sample_node *n = node_new(t);
     if (n) {
         *n = (struct sample_node){.next = *list, .index = index};
         *list = n;
     }
-    lock_release(&table_lock);
+    lock_release(&t->lock);
     return n ? &n->record : NULL;
 }
 
 struct heap_sample *prof_listed(struct mspan *span, uint32_t index)
 {
-    lock_acquire(&table_lock);
+    struct stripe *t = stripe_of(span);
+    lock_acquire(&t->lock);
     struct sample_node *n = *heap_span_listed(span);
     while (n && n->index != index) n = n->next;
-    lock_release(&table_lock);
+    lock_release(&t->lock);
     return n ? &n->record : NULL;
 }
 
 void prof_free_listed(struct mspan *span, uint32_t index)
 {
     struct heap_sample old = {0};
-    lock_acquire(&table_lock);
+    struct stripe *t = stripe_of(span);
+    lock_acquire(&t->lock);
     for (struct sample_node *n, **at = heap_span_listed(span); (n = *at) != NULL; at = &n->next) {
         if (n->index != index) continue;
         old = n->record;
         *at = n->next;
-        n->next = free_nodes;
-        free_nodes = n;
+        n->next = t->free_nodes;
+        t->free_nodes = n;
         break;
     }
-    lock_release(&table_lock);
+    lock_release(&t->lock);
     if (old.bucket) prof_free(&old);
 }
 
@@ -142,10 +160,13 @@ void prof_span_freed(struct mspan *span)
 
 uint64_t samples_waits(void)
 {
-    return __atomic_load_n(&table_lock.contended, __ATOMIC_RELAXED);
+    uint64_t n = __atomic_load_n(&table_lock.contended, __ATOMIC_RELAXED);
+    for (int i = 0; i < STRIPES; i++) n += __atomic_load_n(&stripes[i].lock.contended, __ATOMIC_RELAXED);
+    return n;
 }
 
 void samples_fork(int phase)
 {
     fork_lock(&table_lock, phase);
+    for (int i = 0; i < STRIPES; i++) fork_lock(&stripes[i].lock, phase);
 }
