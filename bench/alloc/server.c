@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A server's mix on one thread or two (server 1, server 2), the same work on each: a request allocates 20 blocks, 90 % of them
+ * A server's mix on one thread or two (server 1, server 2), or in two processes of one thread (server pair), the same work on
+ * each: a request allocates 20 blocks, 90 % of them
  * small, writes the first line of each, and frees all but one, which lives in a cache of 20,000 entries until its place is
  * needed. With two threads one entry in 32 goes to the other's cache, which frees what is not its own
  * then. */
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "bench/alloc/load.h"
 
@@ -33,8 +36,26 @@ static void *serve(void *arg)
     return NULL;
 }
 
+/* Two processes that have nothing in common, each begun by exec. */
+static int pair(char **argv)
+{
+    int bad = 0, status;
+    argv[1] = "1";
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        if (pid < 0) return 4;
+        if (pid == 0) {
+            execv("/proc/self/exe", argv);
+            _exit(127);
+        }
+    }
+    for (int i = 0; i < 2; i++) bad |= wait(&status) < 0 || status != 0;
+    return bad ? 4 : 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "pair") == 0) return pair(argv);
     pthread_t t[MAX_THREADS];
     threads = argc > 1 && atoi(argv[1]) == 2 ? 2 : 1;
     requests = load_scale(argc - 1, argv + 1) * REQUESTS;

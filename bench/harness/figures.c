@@ -70,9 +70,11 @@ static double reference(int l, int m, const char *name)
 
 static double paired(int l, int m, int w, int ref)
 {
-    double v[MAX_ROUNDS];
-    for (int r = 0; r < load[l].rounds; r++) v[r] = samples[l][w][r][m] / samples[l][ref][r][m];
-    return median(v, load[l].rounds);
+    double v[MAX_ROUNDS * MAX_PAIRS];
+    int n = load[l].rounds * pairing.times;
+    if (n == 0 || w != pairing.who || ref != pairing.reference || m >= FIRST_OWN) return NAN;
+    for (int k = 0; k < n; k++) v[k] = pairs[l][k][0][m] / pairs[l][k][1][m];
+    return median(v, n);
 }
 
 static double over_loads(struct bar *b, int m, int w)
@@ -107,13 +109,15 @@ static double on_load(const struct bar *b, int l, int m, int w)
     return value / least;
 }
 
-static double scaling(const char *loads, int m, int w)
+/* Median of the rounds' factor * ONE / TWO. */
+static double two_loads(const char *loads, int m, int w, double factor)
 {
     char one[64], two[64];
     double v[MAX_ROUNDS];
     if (sscanf(loads, "%63[^,],%63s", one, two) != 2) die("two loads are wanted", loads);
     int a = find_load(one), b = find_load(two), n = load[a].rounds;
-    for (int r = 0; r < n; r++) v[r] = 2 * samples[a][w][r][m] / samples[b][w][r][m];
+    if (!load[a].takes[w] || !load[b].takes[w] || load[b].rounds != n) return NAN;
+    for (int r = 0; r < n; r++) v[r] = factor * samples[a][w][r][m] / samples[b][w][r][m];
     return median(v, n);
 }
 
@@ -128,7 +132,9 @@ void compute_bars(void)
             b->value =
                 median_of(find_load(colon + 1), w, m) - median_of(find_load(colon + 1), find_who(b->reference), m);
         else if (strncmp(b->aggregate, "scaling:", 8) == 0)
-            b->value = scaling(colon + 1, m, w);
+            b->value = two_loads(colon + 1, m, w, 2);
+        else if (strncmp(b->aggregate, "loads:", 6) == 0)
+            b->value = two_loads(colon + 1, m, w, 1);
         else if (strcmp(b->aggregate, "geomean") == 0 || strcmp(b->aggregate, "max") == 0 ||
                  strcmp(b->aggregate, "paired") == 0)
             b->value = over_loads(b, m, w);

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { MAX_WHO = 16, MAX_LOAD = 40, MAX_BAR = 48, MAX_WORDS = 24, MAX_ROUNDS = 31, MAX_METRICS = 24 };
+enum { MAX_WHO = 16, MAX_LOAD = 40, MAX_BAR = 48, MAX_WORDS = 24, MAX_ROUNDS = 31, MAX_METRICS = 24, MAX_PAIRS = 8 };
 enum { WALL, CPU, RSS, FIRST_OWN }; /* metrics that every sample has */
 
 enum kind { PEER, OURS, OTHER }; /* OTHER takes part in probes only */
@@ -28,7 +28,14 @@ struct bar {
     bool higher, holds, is_note;
 };
 
+/* Two contestants that each round also runs one right after the other, so many times a load. */
+struct pairing {
+    int who, reference, times;
+};
+
 extern char *suite;
+extern struct pairing pairing;
+extern double pairs[MAX_LOAD][MAX_ROUNDS * MAX_PAIRS][2][FIRST_OWN]; /* of WHO, of REFERENCE */
 extern struct who who[MAX_WHO];
 extern struct load load[MAX_LOAD];
 extern struct bar bar[MAX_BAR];

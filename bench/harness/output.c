@@ -175,6 +175,16 @@ void write_json(const char *path)
                 fputs(comma, f);
                 put_sample(f, l, w, r);
             }
+    fprintf(f, "\n],\n\"pairs\": [");
+    comma = "\n";
+    for (int l = 0; l < nload && pairing.times; l++)
+        for (int k = 0; k < load[l].rounds * pairing.times && !load[l].is_probe; k++, comma = ",\n")
+            fprintf(
+                f,
+                "%s {\"load\": \"%s\", \"who\": \"%s\", \"reference\": \"%s\", \"wall_s\": [%.4f, %.4f], \"cpu_s\": "
+                "[%.4f, %.4f]}",
+                comma, load[l].name, who[pairing.who].name, who[pairing.reference].name, pairs[l][k][0][WALL],
+                pairs[l][k][1][WALL], pairs[l][k][0][CPU], pairs[l][k][1][CPU]);
     fprintf(f, "\n],\n\"bars\": [");
     comma = "\n";
     for (const struct bar *b = bar; b < bar + nbar; b++) {

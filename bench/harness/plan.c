@@ -5,16 +5,19 @@
  *     suite NAME
  *     peer|ours|other NAME [VAR=VALUE]...      a contestant and its environment; a value with a * is a path's pattern.
  *                                              Loads are run by peers and ours, probes by whom they name
+ *     pair WHO REFERENCE TIMES                 each round runs each load by these two so many times more, one right after
+ *                                              the other, each first in turn: for bars `paired`
  *     load NAME COMMAND...                     takes part in the aggregates
  *     probe NAME ROUNDS WHO[,WHO]... COMMAND...   does not; ROUNDS 0: as many as loads
  *     bar AGGREGATE METRIC WHO REFERENCE LIMIT UNIT NAME...
  *
  * AGGREGATE   geomean, max     of WHO's medians over REFERENCE's, over the loads; REFERENCE a contestant, or the best or the
  *                              median of the peers
- *             paired           the same as geomean, each load's ratio the median of the rounds' own ratios
+ *             paired           the same as geomean, each load's ratio the median of the pairs' own ratios
  *             on:LOAD          WHO's median over REFERENCE's; REFERENCE WHO,WHO: the smallest of theirs; -: WHO's alone
  *             more:LOAD        WHO's median less REFERENCE's
  *             scaling:ONE,TWO  of TWO, the same work on each of two threads: median of the rounds' 2 * ONE / TWO
+ *             loads:ONE,TWO    median of the rounds' ONE / TWO
  * METRIC      wall_s, cpu_s, rss_kib, or one that the program prints as a line "metric NAME VALUE"
  * LIMIT       at most; >=LIMIT: at least; -: none, the figure is only printed */
 #include "bench/harness/harness.h"
@@ -84,6 +87,12 @@ static void take_load(char **w, int n, bool is_probe)
     for (char *s = strtok_r(w[3], ",", &save); s; s = strtok_r(NULL, ",", &save)) l->takes[find_who(s)] = true;
 }
 
+static void take_pair(char **w)
+{
+    pairing = (struct pairing){find_who(w[1]), find_who(w[2]), atoi(w[3])};
+    if (pairing.times < 1 || pairing.times > MAX_PAIRS) die("must be 1 to 8", w[3]);
+}
+
 static void take_bar(char **w, int n)
 {
     char name[1024] = "";
@@ -126,6 +135,8 @@ void read_plan(const char *path)
             take_who(OURS, w, n);
         else if (strcmp(w[0], "other") == 0 && n >= 2)
             take_who(OTHER, w, n);
+        else if (strcmp(w[0], "pair") == 0 && n == 4)
+            take_pair(w);
         else if (strcmp(w[0], "load") == 0 && n >= 3)
             take_load(w, n, false);
         else if (strcmp(w[0], "probe") == 0 && n >= 5)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs contestants side by side: for each round and load each contestant once, in rotated order, after one warm-up;
- * prints tables of medians and writes samples and bars as JSON.
+ * Runs contestants side by side: for each round and load each contestant once, in rotated order, after one warm-up, and
+ * those that are compared most closely in pairs; prints tables of medians and writes samples and bars as JSON.
  *
  *     run PLAN RESULT.json        BENCH_ROUNDS=7 rounds; the plan's form: plan.c
  *     run -m                      prints the machine's description, a JSON object
@@ -32,6 +32,8 @@ struct bar bar[MAX_BAR];
 int nwho, nload, nbar, rounds = 7;
 char *metric_name[MAX_METRICS] = {"wall_s", "cpu_s", "rss_kib"};
 int nmetrics = FIRST_OWN;
+struct pairing pairing;
+double pairs[MAX_LOAD][MAX_ROUNDS * MAX_PAIRS][2][FIRST_OWN];
 double samples[MAX_LOAD][MAX_WHO][MAX_ROUNDS][MAX_METRICS];
 
 _Noreturn void die(const char *what, const char *which)
@@ -110,6 +112,18 @@ static void run_once(const struct load *l, const struct who *w, double *out)
         if (!isnan(own[m])) out[m] = own[m];
 }
 
+static void run_pairs(int l, int r)
+{
+    for (int k = 0; k < pairing.times; k++) {
+        for (int i = 0; i < 2; i++) {
+            int side = (i + k + r + l) & 1;
+            double out[MAX_METRICS];
+            run_once(&load[l], &who[side ? pairing.reference : pairing.who], out);
+            memcpy(pairs[l][r * pairing.times + k][side], out, sizeof pairs[0][0][0]);
+        }
+    }
+}
+
 /* A probe that runs once is not warmed up. */
 static void run_all(void)
 {
@@ -122,6 +136,7 @@ static void run_all(void)
                 double unused[MAX_METRICS];
                 if (load[l].takes[w]) run_once(&load[l], &who[w], r < 0 ? unused : samples[l][w][r]);
             }
+            if (r >= 0 && !load[l].is_probe) run_pairs(l, r);
         }
     }
 }
