@@ -119,7 +119,7 @@ INLINE void wake(struct g *self, struct sudog *s)
     s->ok = true;
     s->g->wake = s;
     if (self)
-        ready_next(self, s->g);
+        ready_next(s->g);
     else
         sched_ready(s->g);
 }

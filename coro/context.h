@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct g;
+struct m;
 
 #if defined(__x86_64__)
 struct context_frame {
@@ -38,8 +39,8 @@ struct context_left {
 };
 
 /* Saves the caller's context in *save and goes on at the saved context `to`. Returns when something switches back, perhaps on
- * another thread, with what that one passed. fresh: a hint that `to` was made by context_make() and never entered. */
-typedef struct context_left context_switch_fn(void **save, void *to, uintptr_t post, bool fresh);
+ * another thread, with what that one passed. entered: 0 is a hint that `to` was made by context_make() and never entered. */
+typedef struct context_left context_switch_fn(void **save, void *to, uintptr_t post, uint64_t entered);
 context_switch_fn context_switch, context_switch_full, context_switch_bare;
 
 extern uint32_t context_mxcsr_base; /* what differs in MXCSR from the x87 word, as of the start */
@@ -57,6 +58,7 @@ struct context_here {
     struct g *self;
     uint64_t *rseq_cs; /* NULL: no restartable sequences on this thread */
     uint8_t lock_by;   /* what a mutex's state becomes: mutex.c */
+    struct m *m;       /* of this thread, for ever; NULL: none of the runtime's */
 };
 
 /* The current coroutine of this thread; NULL on a thread that is none of the runtime's. Read anew each time: a compiler may keep the
@@ -98,6 +100,19 @@ static inline void context_set_lock_by(uint8_t how)
 {
     uintptr_t off;
     __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovb %1, %%fs:16(%0)" : "=&r"(off) : "q"(how) : "memory");
+}
+/* The m of this thread, which is that of the current coroutine until it parks. Through the coroutine it would be known only when that is: each
+ * switch then waits for what the one before stored. */
+static inline struct m *context_m(void)
+{
+    struct m *m;
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:24(%0), %0" : "=r"(m) : : "memory");
+    return m;
+}
+static inline void context_set_m(struct m *m)
+{
+    uintptr_t off;
+    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:24(%0)" : "=&r"(off) : "r"(m) : "memory");
 }
 /* Where a thread-local variable of the initial set stands, relative to the thread pointer: the same in every thread. */
 static inline uintptr_t context_thread_pointer(void)

@@ -103,7 +103,7 @@
         .size   \name, . - \name
         .endm
 
-/* struct context_left context_switch_bare(void **save, void *to, uintptr_t post, bool fresh) */
+/* struct context_left context_switch_bare(void **save, void *to, uintptr_t post, uint64_t entered) */
         begin   context_switch_bare
         save_registers
         movq    %rsp, (%rdi)
@@ -111,7 +111,7 @@
         load_registers_and_go
         end     context_switch_bare
 
-/* struct context_left context_switch(void **save, void *to, uintptr_t post, bool fresh) */
+/* struct context_left context_switch(void **save, void *to, uintptr_t post, uint64_t entered) */
         begin   context_switch
         save_registers
         movl    $0, (%rsp)              /* MXCSR: the one that belongs to the x87 word */
@@ -121,16 +121,16 @@
         movq    %rsi, %rsp
         cmpw    %ax, 4(%rsp)
         jne     2f
-1:      testb   %cl, %cl
-        jnz     3f
+1:      testq   %rcx, %rcx
+        jz      3f
         load_registers_and_go
         frame_rules
-2:      movl    %ecx, %r8d
+2:      movq    %rcx, %r8
         fldcw   4(%rsp)
         derive_mxcsr
         movl    %ecx, (%rsp)
         ldmxcsr (%rsp)
-        movl    %r8d, %ecx
+        movq    %r8, %rcx
         jmp     1b
 3:      load_registers
         addq    $8, %rsp
@@ -138,7 +138,7 @@
         jmp     context_entry
         end     context_switch
 
-/* struct context_left context_switch_full(void **save, void *to, uintptr_t post, bool fresh) */
+/* struct context_left context_switch_full(void **save, void *to, uintptr_t post, uint64_t entered) */
         begin   context_switch_full
         save_registers
         stmxcsr (%rsp)

@@ -161,7 +161,7 @@ static void entry_loop(void *mp, void *unused, uintptr_t post, void **left)
 {
     struct m *m = mp;
     (void)unused;
-    switch_arrive(&m->g0, (struct context_left){left, post});
+    switch_arrive((struct context_left){left, post});
     sched_loop(m);
 }
 
@@ -188,6 +188,7 @@ static COLD void attach_main(void)
     m->rng = (uint32_t)(runq_seed ? runq_seed >> 32 : os_random()) | 1;
     m_setup_signals(m);
     mutex_thread_init();
+    context_set_m(m);
     g->id = atomic_fetch_add(&sched.next_id, 1);
     g->name = "main";
     g->m = m;

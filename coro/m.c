@@ -76,6 +76,7 @@ static void *m_main(void *arg)
 {
     struct m *m = arg;
     context_set_self(&m->g0);
+    context_set_m(m);
     m->g0.stack_lo = agent_tls.stack_lo; /* as far as the agent knows it */
     m->g0.stack_hi = agent_tls.stack_hi;
     m_setup_signals(m);

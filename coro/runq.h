@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) struct g *ring_get(struct p *p, str
 {
     uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire);
     if (head == atomic_load_explicit(&r->tail, memory_order_relaxed)) return NULL;
-    if (unlikely(p->shared | p->deep)) return ring_get_slow(p, r);
+    if (unlikely(p->unusual)) return ring_get_slow(p, r);
     struct g *g = atomic_load_explicit(&r->slots[head % RUNQ_SIZE], memory_order_relaxed);
     atomic_store_explicit(&r->head, head + 1, memory_order_release);
     return g;

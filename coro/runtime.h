@@ -25,7 +25,8 @@ static inline struct g *runtime_self(void)
 static inline struct g *runtime_parker(const char *caller)
 {
     struct g *g = context_self();
-    if (unlikely(!g || !g->m->p)) g = runtime_need_g(caller);
+    const struct m *m = context_m();
+    if (unlikely(!m || !m->p)) g = runtime_need_g(caller);
     return g;
 }
 
@@ -70,7 +71,8 @@ void stack_release_pages(struct g *const *gs, unsigned n); /* contents of dead c
 bool stack_guard_at(uintptr_t addr, uintptr_t *slot_lo);   /* is it in a guard? */
 int stack_ranges(seep_range_fn *fn, void *arg);
 size_t stack_sys_bytes(void);
-extern bool stack_canaries; /* the kernel gives no guards: check words instead */
+/* The kernel gives no guards: check words instead. */
+extern bool stack_canaries __attribute__((visibility("hidden")));
 void stack_check(struct g *g);
 void stack_fork_child(void);
 
@@ -116,7 +118,7 @@ void sched_to_g0(struct m *m, struct g *g, enum post post);
 void sched_park(struct g *g, uintptr_t post,
                 enum seep_wait_reason reason); /* post: enum post, or a lock word's address */
 void sched_ready(struct g *g);                 /* it runs soon, after the running one */
-void sched_yield_to_others(struct g *g);
+void sched_yield_to_others(struct g *g);       /* as co_yield() */
 _Noreturn void sched_exit(struct g *g);
 _Noreturn void sched_loop(struct m *m); /* g0's life */
 

@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coro/include/coro.h"
+
 enum { STEAL_ROUNDS = 4 };
 
 struct sched sched;
@@ -113,14 +115,22 @@ void sched_to_g0(struct m *m, struct g *g, enum post post)
     switch_leave(g, m, NULL, post);
 }
 
+static bool nothing_else(struct p *p)
+{
+    fp_check();
+    return !atomic_load_explicit(&sched.nglobal, memory_order_relaxed) &&
+           !atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed);
+}
+static inline void count_tick(struct p *p)
+{
+    atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 /* switch_pick() when the tick says that it is the others' turn. */
 struct g *sched_pick_fair(struct p *p)
 {
-    fp_check();
-    if (atomic_load_explicit(&sched.nglobal, memory_order_relaxed) ||
-        atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed))
-        return NULL; /* g0 counts this tick */
-    atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1, memory_order_relaxed);
+    if (!nothing_else(p)) return NULL; /* g0 counts this tick */
+    count_tick(p);
     return runq_get_fair(p);
 }
 
@@ -152,17 +162,64 @@ static COLD struct g *yield_further(struct g *self, struct p *p)
 
 void sched_yield_to_others(struct g *g)
 {
-    struct m *m = g->m;
+    struct m *m = context_m();
     struct g *next = switch_pick(m->p);
     if (unlikely(!next) && (next = yield_further(g, m->p)) == g) return;
     g_set_status(g, G_RUNNABLE);
     switch_leave(g, m, next, POST_YIELD);
 }
 
+static __attribute__((noinline)) void yield_slow(void)
+{
+    struct m *m = context_m();
+    struct p *p = m ? m->p : NULL;
+    if (p && atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS == 0 && nothing_else(p)) {
+        count_tick(
+            p); /* as sched_pick_fair() does; and by the short way, where the others are parked, so that returns are predicted */
+        co_yield_now();
+        return;
+    }
+    sched_yield_to_others(runtime_parker("co_yield"));
+}
+
+/* With a p that nobody shares and another one in its ring, the way of sched_yield_to_others() is short: no thief is near, so the place in the
+ * ring can be taken before the switch, and what is rare is left to yield_slow(). */
+CO_EXPORT void co_yield_now(void)
+{
+    struct g *g = context_self();
+    struct m *m = context_m();
+    struct p *p = m ? m->p : NULL;
+    if (unlikely(!p || p->unusual || stack_canaries)) {
+        yield_slow();
+        return;
+    }
+    uint32_t tick = atomic_load_explicit(&p->tick, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&p->runq.head, memory_order_relaxed);
+    uint32_t tail = atomic_load_explicit(&p->runq.tail, memory_order_relaxed);
+    struct g *to = atomic_load_explicit(&p->runq.slots[head % RUNQ_SIZE], memory_order_relaxed);
+    if (unlikely(tick % FAIR_TICKS == 0 || head == tail ||
+                 atomic_load_explicit(&p->runnext, memory_order_relaxed) != NULL ||
+                 atomic_load_explicit(&sched.nglobal, memory_order_relaxed) || (g->flags | to->flags) & G_ASIDE)) {
+        yield_slow();
+        return;
+    }
+    int saved = errno_get();
+    atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
+    atomic_store_explicit(&m->prev, g, memory_order_relaxed);
+    g_set_status(g, G_RUNNABLE);
+    uint64_t schedules = switch_begin(m, to);
+    atomic_store_explicit(&p->runq.slots[tail % RUNQ_SIZE], g, memory_order_relaxed);
+    atomic_store_explicit(&p->runq.tail, tail + 1, memory_order_release);
+    atomic_store_explicit(&p->runq.head, head + 1, memory_order_release);
+    struct context_left l = switch_go(g, to, POST_NONE, schedules);
+    switch_arrive(l);
+    errno_set(saved);
+}
+
 /* The descriptor goes to the free list while its coroutine is still on the way to the switch: the list is its p's, and so is the thread. */
 _Noreturn void sched_exit(struct g *g)
 {
-    struct m *m = g->m;
+    struct m *m = context_m();
     struct p *p = m->p;
     g_set_status(g, G_DEAD);
     g->name = NULL;
@@ -182,10 +239,9 @@ _Noreturn void sched_exit(struct g *g)
 
 void sched_ready(struct g *g)
 {
-    struct g *self = context_self();
-    struct m *m = self ? self->m : NULL;
+    const struct m *m = context_m();
     if (likely(m && m->p)) {
-        ready_next(self, g);
+        ready_next(g);
         return;
     }
     g_set_status(g, G_RUNNABLE);
@@ -389,6 +445,6 @@ _Noreturn void sched_loop(struct m *m)
         }
         struct p *p = m->p;
         atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1, memory_order_relaxed);
-        switch_arrive(&m->g0, switch_to(m, &m->g0, g, POST_NONE));
+        switch_arrive(switch_to(m, &m->g0, g, POST_NONE));
     }
 }

@@ -13,7 +13,7 @@ _Static_assert(sizeof(co_fn *) == sizeof(void *), "passed in a register of the f
 static void coroutine_main(void *fn, void *arg, uintptr_t post, void **left)
 {
     struct g *g = context_self();
-    switch_arrive(g, (struct context_left){left, post});
+    switch_arrive((struct context_left){left, post});
     ((co_fn *)(uintptr_t)fn)(arg);
     if (unlikely(g->unwinding != NULL)) defer_finish(g);
     sched_exit(g);
@@ -47,7 +47,7 @@ static inline int spawn(size_t limit, const char *name, co_fn *fn, void *arg, ui
     if (likely(p)) {
         g->id = g_next_id(p);
         atomic_store_explicit(&p->live, atomic_load_explicit(&p->live, memory_order_relaxed) + 1, memory_order_relaxed);
-        ready_next(self, g);
+        ready_next(g);
     } else {
         g->id = g_next_id(NULL);
         atomic_fetch_add_explicit(&sched.live, 1, memory_order_relaxed);
@@ -71,11 +71,6 @@ CO_EXPORT __attribute__((noinline)) int co_go_attr(const struct co_attr *attr, c
 int spawn_from(uint32_t create_stack, co_fn *fn, void *arg)
 {
     return spawn(0, NULL, fn, arg, create_stack, 0, 0);
-}
-
-CO_EXPORT void co_yield_now(void)
-{
-    sched_yield_to_others(runtime_parker("co_yield"));
 }
 
 CO_EXPORT uint64_t co_self_id(void)

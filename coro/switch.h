@@ -29,18 +29,38 @@ struct g *sched_pick_fair(struct p *p);
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* self runs, after a switch away from what `l` says. */
-INLINE void switch_arrive(struct g *self, struct context_left l)
+/* The current coroutine runs, after a switch away from what `l` says. */
+INLINE void switch_arrive(struct context_left l)
 {
     struct g *left = (struct g *)l.save; /* sp is its first field */
-    struct m *m = self->m;
-    if (likely(l.post >= POST_UNLOCK))
+    struct m *m = context_m();
+    if (l.post == POST_NONE)
+        ;
+    else if (likely(l.post >= POST_UNLOCK))
         word_unlock((uint32_t *)l.post);
     else if (l.post == POST_YIELD && likely(!atomic_load_explicit(&sched.nglobal, memory_order_relaxed)))
         runq_put(m->p, left);
-    else if (l.post != POST_NONE)
+    else
         sched_after(m, left, l.post);
     atomic_store_explicit(&m->prev, NULL, memory_order_relaxed);
+}
+
+/* `to` is the one that m runs from now on; what it was scheduled before. */
+INLINE uint64_t switch_begin(struct m *m, struct g *to)
+{
+    uint64_t schedules = to->schedules;
+    to->schedules = schedules + 1;
+    to->m = m;
+    g_set_status(to, G_RUNNING);
+    atomic_store_explicit(&m->curg, to, memory_order_relaxed);
+    return schedules;
+}
+INLINE struct context_left switch_go(struct g *from, struct g *to, uintptr_t post, uint64_t entered)
+{
+    context_set_self(to);
+    agent_tls.stack_lo = to->stack_lo; /* for whoever samples here */
+    agent_tls.stack_hi = to->stack_hi;
+    return sched.form(&from->sp, to->sp, post, entered);
 }
 
 /* From `from`, which runs on m, to `to`; NULL: g0. Comes back when `from` is switched to again, perhaps on another m, with what
@@ -50,19 +70,11 @@ INLINE struct context_left switch_to(struct m *m, struct g *from, struct g *to, 
     uint64_t schedules = 1;
     if (unlikely(stack_canaries) && !from->is_g0) stack_check(from);
     atomic_store_explicit(&m->prev, from, memory_order_relaxed);
-    if (likely(to && !((from->flags | to->flags) & G_ASIDE))) {
-        schedules = to->schedules;
-        to->schedules = schedules + 1;
-        to->m = m;
-        g_set_status(to, G_RUNNING);
-        atomic_store_explicit(&m->curg, to, memory_order_relaxed);
-    } else {
+    if (likely(to && !((from->flags | to->flags) & G_ASIDE)))
+        schedules = switch_begin(m, to);
+    else
         to = sched_by_g0(m, from, to);
-    }
-    context_set_self(to);
-    agent_tls.stack_lo = to->stack_lo; /* for whoever samples here */
-    agent_tls.stack_hi = to->stack_hi;
-    return sched.form(&from->sp, to->sp, post, schedules == 0);
+    return switch_go(from, to, post, schedules);
 }
 
 /* The next one without leaving the p: what a parking coroutine can find by itself. NULL: g0 looks wider. */
@@ -78,25 +90,25 @@ INLINE struct g *switch_pick(struct p *p)
 INLINE void switch_leave(struct g *g, struct m *m, struct g *to, uintptr_t post)
 {
     int saved = errno_get();
-    switch_arrive(g, switch_to(m, g, to, post));
+    switch_arrive(switch_to(m, g, to, post));
     errno_set(saved);
 }
 
 /* g waits; post is done once its registers are saved. Comes back when somebody made it ready. */
 INLINE void switch_park(struct g *g, uintptr_t post, enum seep_wait_reason reason)
 {
-    struct m *m = g->m;
+    struct m *m = context_m();
     g->reason = (uint8_t)reason;
     g->blocked_ns = atomic_load_explicit(&sched.coarse_ns, memory_order_relaxed);
     g_set_status(g, G_WAITING);
     switch_leave(g, m, switch_pick(m->p), post);
 }
 
-/* g is to run soon, after self, which makes it ready and holds a p. */
-INLINE void ready_next(struct g *self, struct g *g)
+/* g is to run soon, after the current one, which makes it ready and holds a p. */
+INLINE void ready_next(struct g *g)
 {
     g_set_status(g, G_RUNNABLE);
-    runq_put_next(self->m->p, g);
+    runq_put_next(context_m()->p, g);
     if (unlikely(atomic_load(&sched.nidle_p) != 0)) m_wake_one();
 }
 

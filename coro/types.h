@@ -134,9 +134,14 @@ struct timer_heap {
 };
 
 struct p {
-    _Atomic uint32_t tick;     /* coroutines switched to */
-    bool shared;               /* it is not the only one: others steal */
-    bool deep;                 /* the global queue is long: look ahead */
+    _Atomic uint32_t tick; /* coroutines switched to */
+    union {
+        struct {
+            bool shared; /* it is not the only one: others steal */
+            bool deep;   /* the global queue is long: look ahead */
+        };
+        uint16_t unusual; /* one of them */
+    };
     struct g *_Atomic runnext; /* readied by the running one: goes next */
     _Atomic int64_t live;      /* coroutines begun less those ended here; sched.live has the rest */
     struct g *free_g;          /* dead, with a stack of the default class; LIFO */

@@ -15,11 +15,11 @@ static char stack[65536] __attribute__((aligned(64)));
 /* Both sides run these: one call site, as in the scheduler. */
 static __attribute__((noinline)) void fenv_loop(void **save, void **to, long n)
 {
-    while (n--) context_switch(save, *to, 0, false);
+    while (n--) context_switch(save, *to, 0, 1);
 }
 static __attribute__((noinline)) void bare_loop(void **save, void **to, long n)
 {
-    while (n--) context_switch_bare(save, *to, 0, false);
+    while (n--) context_switch_bare(save, *to, 0, 1);
 }
 
 static void other(void *fp, void *unused, uintptr_t post, void **left)
