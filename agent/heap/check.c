@@ -62,12 +62,23 @@ struct sums {
     uint64_t in_bins; /* slots marked free that are in no list of their span */
 };
 
+/* Slots marked as sampled are those in the span's list. */
+static void check_listed(const struct mspan *s)
+{
+    uint32_t marked = 0, listed = 0;
+    for (uint32_t i = 0; i < s->nelems; i++) marked += s->marks[i] == MARK_SAMPLED;
+    for (const struct sample_node *n = s->listed; n; n = n->next, listed++)
+        INVARIANT(s, n->index < s->nelems && s->marks[n->index] == MARK_SAMPLED && listed < s->nelems);
+    INVARIANT(s, marked == listed);
+}
+
 static int check_span(void *arg, const struct heap_span_info *info)
 {
     struct sums *sums = arg;
     const struct mspan *s = info->span;
     span_check(s);
     sums->pages += info->npages;
+    if (span_lists(s)) check_listed(s);
     if (s->state == SPAN_SMALL)
         sums->in_bins += marked_free(s, 0, s->nelems) - (s->nelems - s->used) - REMOTE_COUNT(s->remote);
     return 0;

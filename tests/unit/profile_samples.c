@@ -2,11 +2,13 @@
  *
  * Records of sampled objects through a program's malloc and free: they come, change and go with the objects, across
  * threads too, and the buckets' books are the sum of the records. The program runs itself with SEEP_RATE=1, and
- * with larger rates and a fixed seed: samples have spans of their own at 8192, and stand among the others at 20000. */
+ * with larger rates and a fixed seed: samples have spans of their own at 8192, and stand among the others at 20000, there also with
+ * the fast paths, which SEEP_CHECK does without. */
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "agent/heap/heap.h"
+#include "agent/heap/types.h"
 #include "agent/profile/internal.h"
 
 static const struct heap_sample *record_at(uintptr_t p)
@@ -245,13 +247,46 @@ static void estimate_through_malloc(void **state)
     books_agree();
 }
 
-static int rerun(char **argv, const char *rate)
+static bool free_aborts(char *p)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)!freopen("/dev/null", "w", stderr);
+        free(p);
+        _exit(0);
+    }
+    int status = 0;
+    return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+/* A sampled block among others is checked like any: its mark says that it is used, as well. */
+static void sampled_among_others(void **state)
+{
+    (void)state;
+    for (unsigned seen = 0, i = 0; seen < 20; i++) {
+        char *volatile p = malloc(20480);
+        assert_true(i < 2000 && p);
+        if (!record(p)) continue;
+        seen++;
+        assert_ptr_equal(realloc(p, 20000), p);
+        assert_int_equal(record(p)->requested, 20000);
+        books_agree();
+        assert_true(free_aborts(p + 16));
+        free(p);
+        assert_null(record(p));
+        assert_true(free_aborts(p));
+    }
+    books_agree();
+    assert_true(heap_check());
+}
+
+static int rerun(char **argv, const char *rate, const char *check)
 {
     pid_t pid = fork();
     if (pid == 0) {
         setenv("SEEP_RATE", rate, 1);
         setenv("SEEP_DEBUG", "seed=20240611", 1);
-        setenv("SEEP_CHECK", "3", 1);
+        setenv("SEEP_CHECK", check, 1);
         unsetenv("SEEP_OUT");
         char *again[] = {argv[0], (char *)(uintptr_t)rate, NULL};
         execv("/proc/self/exe", again);
@@ -264,7 +299,8 @@ static int rerun(char **argv, const char *rate)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) return rerun(argv, "1") + rerun(argv, "8192") + rerun(argv, "20000");
+    if (argc < 2)
+        return rerun(argv, "1", "3") + rerun(argv, "8192", "3") + rerun(argv, "20000", "3") + rerun(argv, "20000", "0");
     if (strcmp(argv[1], "1") == 0) {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test(every_allocation),
@@ -274,7 +310,10 @@ int main(int argc, char **argv)
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(threads_that_sample),
-                                       cmocka_unit_test(estimate_through_malloc)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_that_sample),
+        cmocka_unit_test(estimate_through_malloc),
+        cmocka_unit_test(sampled_among_others),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
