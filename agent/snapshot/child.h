@@ -65,12 +65,12 @@ struct span_rec {
 #define ARENA_PAGES     (1u << (ARENA_SHIFT - PAGE_SHIFT_SEEP))
 
 /* What the inner loop needs of a span stands in the entry of each of its pages, and in a small table of shapes that
- * stays in the first-level cache: kind << 48 | page within the span << 32 | first mark word; 0: no span. */
+ * stays in the first-level cache: kind << 54 | how far into the span the page is << 32 | first mark word; 0: no span. */
 struct span_kind {
     uint32_t elem, magic, nelems;
     uint16_t noscan, covered; /* covered: references to its objects are noted by cover.c */
 };
-enum { SPAN_KINDS = 1024, SPAN_KIND_LARGE = 1 };
+enum { SPAN_KINDS = 1024, SPAN_KIND_LARGE = 1, ENTRY_IN_MASK = 0x3fffff };
 
 /* 64 slots. One cache line holds two of them. */
 struct mark_word {
@@ -94,7 +94,7 @@ struct mark_ranges { /* a stack */
     size_t n, room;
 };
 
-/* The heap in chunks of a few MiB, and the pointers into each that were found and not yet looked at (mark_drain.c). */
+/* The heap in chunks of a few MiB, and the pointers into each that were found and not yet looked at (mark_chunks.c). */
 enum { MARK_BLOCK = 126 };
 struct mark_block {          /* aligned to its size */
     uint32_t at[MARK_BLOCK]; /* offsets in the chunk, from the last one down */
@@ -103,8 +103,24 @@ struct mark_block {          /* aligned to its size */
 struct mark_chunk {
     struct mark_block *first, *last; /* NULL: none, and not in the queue */
     uint32_t *to;                    /* above the next free place in the last one: at its start, no place is left */
-    bool covered;                    /* has objects that cover.c wants to know references to */
-    bool turn;                       /* its turn: its pointers are marked at once */
+    uint32_t flags;
+};
+enum {
+    CHUNK_COVERED = 1, /* has objects that cover.c wants to know references to */
+    CHUNK_TURN = 2     /* its turn: its pointers are marked at once */
+};
+
+/* Pointers of one turn to the 64 slots of a mark word. */
+struct mark_found {
+    uint64_t start, inner; /* to their starts, to their middles */
+};
+
+/* A page of small slots. */
+struct mark_page {
+    uintptr_t page; /* from in.lo on; UINTPTR_MAX: none */
+    uint32_t word;  /* first mark word of the span it is of */
+    uint32_t in;    /* how far into that it is */
+    uint32_t magic, elem, noscan;
 };
 
 /* Where words that are marked from stand. */
@@ -138,6 +154,10 @@ struct marker {
     uint32_t nchunks, chunk_shift, chunk_mask;
     uint32_t *turns; /* ring of the chunks that have pointers */
     uint32_t first_turn, nturns;
+    struct mark_page now; /* where the last pointer was marked at once */
+    /* Of the chunk whose turn it is; all zero in between. */
+    struct mark_found *found; /* by mark word, from that of the first page on */
+    uint8_t *found_pages;     /* pages with some, not 0 */
     struct mark_block *free_blocks;
     size_t used_blocks, max_blocks;
     unsigned filter; /* enum filter_kind */
@@ -170,8 +190,9 @@ static inline uint64_t span_slots(const struct span_rec *s, uint32_t word)
     return left >= 64 ? ~0ull : (1ull << left) - 1;
 }
 
-void mark_collect(struct marker *m);                        /* spans and free slots; nothing is marked */
-void mark_chunks_init(struct marker *m, size_t heap_bytes); /* mark_drain.c, for mark_collect() */
+void mark_collect(struct marker *m); /* spans and free slots; nothing is marked */
+/* mark_chunks.c, for mark_collect(); span_pages: the most that a span of small slots has. */
+void mark_chunks_init(struct marker *m, size_t heap_bytes, size_t span_pages);
 /* References into [lo, hi) are of interest to cover.c. */
 void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi);
 /* off: from in.lo. */
@@ -179,11 +200,26 @@ static inline uint64_t mark_page_entry(const struct marker *m, uintptr_t off)
 {
     return m->pages[off >> ARENA_SHIFT][(off >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
 }
-/* Of an entry of a small class: the slot of off, and *in, how far into the span off is. */
+static inline uint32_t mark_entry_kind(uint64_t entry)
+{
+    return (uint32_t)(entry >> 54);
+}
+/* Of an entry of a small class: how far into the span off is. */
+static inline uint32_t mark_entry_in(uint64_t entry, uintptr_t off)
+{
+    return (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + ((uint32_t)(entry >> 32) & ENTRY_IN_MASK);
+}
+/* ... the slot of off, and *in, how far into the span off is. */
 static inline uint32_t mark_slot_of(const struct span_kind *k, uint64_t entry, uintptr_t off, uint32_t *in)
 {
-    *in = (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + (((uint32_t)(entry >> 32) & 0xffff) << PAGE_SHIFT_SEEP);
+    *in = mark_entry_in(entry, off);
     return (uint32_t)((uint64_t)*in * k->magic >> 32);
+}
+/* product: of a magic number. Its low half is less than that where nothing is left over: Lemire, Kaser, Kurz, "Faster remainder by
+ * direct computation", 2019. */
+static inline bool mark_divides(uint64_t product, uint32_t magic)
+{
+    return (uint32_t)product < magic;
 }
 /* The slot that holds p, allocated or not. */
 bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o);

@@ -92,7 +92,7 @@ static void note_pointer(uintptr_t p)
 {
     uintptr_t off = p - H.m->in.lo;
     uint64_t e = mark_page_entry(H.m, off);
-    uint32_t kind = (uint32_t)(e >> 48);
+    uint32_t kind = mark_entry_kind(e);
     if (kind <= SPAN_KIND_LARGE) {
         struct object_ref o;
         if (mark_resolve(H.m, p, &o))

@@ -6,7 +6,8 @@
  * Invariants
  *   1. What the inner loop needs of a span stands in the entry of each of its pages and in a small table of shapes.
  *   2. Free slots are born marked: nothing is ever found through freed memory.
- * Memory: 4 bits a slot, 48 bytes a span, 12 bytes a page of 8 KiB. */
+ *   3. The last mark word of a span has room for one more slot, free: what follows the last one and is too small for one.
+ * Memory: 4 bits a slot, 56 bytes a span, 12 bytes a page of 8 KiB. */
 #include "agent/snapshot/child.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct collect {
     uintptr_t lo, hi;
     uint32_t n;
     size_t words, pages;
+    size_t span_pages; /* most of a span of small slots */
 };
 
 static int count_span(void *arg, const struct heap_span_info *s)
@@ -30,8 +32,9 @@ static int count_span(void *arg, const struct heap_span_info *s)
     if (c->n == 0 || s->base < c->lo) c->lo = s->base;
     if (s->base + (s->npages << PAGE_SHIFT_SEEP) > c->hi) c->hi = s->base + (s->npages << PAGE_SHIFT_SEEP);
     c->n++;
-    c->words += (s->nelems + 63) / 64;
+    c->words += s->nelems / 64 + 1;
     c->pages += s->npages;
+    if (!s->large && s->npages > c->span_pages) c->span_pages = s->npages;
     return 0;
 }
 
@@ -39,10 +42,11 @@ static void free_bits(struct marker *m, uint32_t span)
 {
     static uint64_t bits[8192 / 8 * 4 / 64 + 2]; /* more slots than any span has, see add_span() */
     const struct span_rec *s = &m->spans[span];
-    unsigned n = (s->nelems + 63) / 64;
+    unsigned last = s->nelems / 64;
+    bits[last] = 0;
     heap_free_slots(m->mspans[span], bits);
-    if (s->nelems % 64) bits[n - 1] |= ~0ull << (s->nelems % 64); /* what is no slot is free */
-    for (unsigned i = 0; i < n; i++) {
+    bits[last] |= ~0ull << (s->nelems % 64); /* what is no slot is free */
+    for (unsigned i = 0; i <= last; i++) {
         struct mark_word *w = &m->words[s->words + i];
         w->mark = w->free = bits[i];
     }
@@ -79,7 +83,7 @@ static int add_span(void *arg, const struct heap_span_info *s)
         r->magic = UINT32_MAX / r->elem + 1;
     }
     m->mspans[id] = s->span;
-    c->words += (r->nelems + 63) / 64;
+    c->words += r->nelems / 64 + 1;
     uint64_t kind = kind_of(m, r);
     if (kind == SPAN_KIND_LARGE || m->kinds[kind].covered)
         mark_chunks_cover(m, r->base, r->base + (s->npages << PAGE_SHIFT_SEEP));
@@ -89,7 +93,8 @@ static int add_span(void *arg, const struct heap_span_info *s)
             m->pages[arena] = scratch_alloc(ARENA_PAGES * sizeof **m->pages);
             m->span_ids[arena] = scratch_alloc(ARENA_PAGES * sizeof **m->span_ids);
         }
-        m->pages[arena][page % ARENA_PAGES] = kind << 48 | (uint64_t)(i & 0xffff) << 32 | r->words;
+        uint64_t in = kind == SPAN_KIND_LARGE ? 0 : i << PAGE_SHIFT_SEEP;
+        m->pages[arena][page % ARENA_PAGES] = kind << 54 | in << 32 | r->words;
         m->span_ids[arena][page % ARENA_PAGES] = id;
     }
     free_bits(m, id);
@@ -115,7 +120,7 @@ void mark_collect(struct marker *m)
     m->spans = scratch_alloc(c.n * sizeof *m->spans);
     m->mspans = scratch_alloc(c.n * sizeof *m->mspans);
     m->words = scratch_alloc(c.words * sizeof *m->words);
-    mark_chunks_init(m, c.pages << PAGE_SHIFT_SEEP);
+    mark_chunks_init(m, c.pages << PAGE_SHIFT_SEEP, c.span_pages);
     c = (struct collect){.m = m};
     heap_walk_spans(add_span, &c);
     m->nspans = c.n;

@@ -5,9 +5,10 @@
  * The path of one pointer:
  *   1. A word of a root or of a marked object that lies in [in.lo, in.lo + in.len] is an offset in one of the heap's
  *      chunks (2 MiB, larger ones in large heaps), and joins the blocks of that chunk.
- *   2. Chunks that have pointers take turns, first come, first served. By then many have come together, and they share
- *      what a look at the chunk costs: its page tables, page entries and mark words. A turn tests and sets the mark bit of
- *      each pointer's slot, asks for the object's memory, and scans it once AHEAD others have been asked for.
+ *   2. Chunks that have pointers take turns, first come, first served. By then many have come together. A turn first sets a
+ *      bit for the slot of each (the lines it looks at are the few of this chunk's page entries and bits), then goes through
+ *      the bits in the order of addresses: tests and sets the mark bits of 64 slots at a time, makes runs of neighbours, asks for
+ *      their memory, and scans them once AHEAD others have been asked for.
  *   3. A pointer that a turn finds into its own chunk is marked at once and scanned next, depth first: what was allocated
  *      one after the other is mostly linked so.
  * Objects over PIECE bytes are scanned in pieces, between turns.
@@ -19,13 +20,16 @@
  *   4. A pointer one past the end of a block belongs to that block, as an interior pointer, only where no allocated block
  *      begins.
  *
- * Trees of 64-byte objects on 4 KiB pages, 1 GiB: in random order 0.47 s, in the order of addresses 0.24 s (a loop that does no
- * more than to read a word of each: 0.16 s, 0.04 s). Tried: steps by block, each over all its 126 pointers, 0.82 and 0.32 s (memory and
- * arithmetic wait for each other in turn); a step more, between slots and mark bits, no faster; in random order, a queue of spans with
- * bits for the objects to be scanned (Go 1.26) 1.0 s, two queues of prefetched pointers 1.6 s, one before a stack (Cher, Hosking,
- * Vitek, "Software prefetching for mark-sweep garbage collection", ASPLOS 2004) 2.8 s.
+ * 1 GiB of 64-byte objects on 4 KiB pages, and on huge ones: a tree in the order of addresses 0.15 s, 0.12 s; a list so 0.17 s, 0.13 s; a
+ * tree in random order 0.45 s, 0.43 s (a loop that does no more than to read a word of each: 0.04 s, in random order 0.16 s). Tried:
+ * pointers tested one by one, in the order of arrival, 0.24 s (random order: the same); turns by block of 126 pointers, 0.32 s (random
+ * 0.82 s: memory and arithmetic wait for each other in turn); hits of many objects collected without a branch before they are followed,
+ * no faster in any order; chunks of 4 MiB, the same; in random order, a queue of spans with bits for the objects to be scanned
+ * (Go 1.26) 1.0 s, two queues of prefetched pointers 1.6 s, one before a stack (Cher, Hosking, Vitek, "Software prefetching for
+ * mark-sweep garbage collection", ASPLOS 2004) 2.8 s.
  * One list in random order waits for memory at every step, and no order of work helps: a bare loop over it takes as long. */
 #include "agent/snapshot/child.h"
+#include "agent/snapshot/mark_chunks.h"
 #include "agent/snapshot/mark_x86_64.h"
 
 #include <errno.h>
@@ -33,64 +37,8 @@
 
 #include "agent/os/os.h"
 
-enum { PIECE = 2048, ROOT_PIECE = 65536, LEAST_BLOCKS = 512, LINE = 64, FETCH_LINES = 4, AHEAD = 16 };
-enum { MIN_CHUNK_SHIFT = 21, MAX_CHUNK_SHIFT = ARENA_SHIFT, MAX_CHUNKS_SHIFT = 14 };
-
-void mark_chunks_init(struct marker *m, size_t heap_bytes)
-{
-    m->filter = filter_best();
-    m->chunk_shift = MIN_CHUNK_SHIFT;
-    while (m->chunk_shift < MAX_CHUNK_SHIFT && m->in.len >> m->chunk_shift >> MAX_CHUNKS_SHIFT) m->chunk_shift++;
-    m->nchunks = (uint32_t)(m->in.len >> m->chunk_shift) + 1; /* the end of the last block is a pointer, too */
-    m->chunks = scratch_alloc(m->nchunks * sizeof *m->chunks);
-    m->turns = scratch_alloc(m->nchunks * sizeof *m->turns);
-    m->chunk_mask = (1u << m->chunk_shift) - 1;
-    m->max_blocks = heap_bytes / 32 / sizeof(struct mark_block);
-    if (m->max_blocks < LEAST_BLOCKS) m->max_blocks = LEAST_BLOCKS;
-}
-
-void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi)
-{
-    for (uintptr_t i = (lo - m->in.lo) >> m->chunk_shift; i <= (hi - m->in.lo) >> m->chunk_shift; i++)
-        m->chunks[i].covered = true;
-}
-
-/* ---- blocks of pointers */
-
-/* Makes room in a chunk; false when all blocks are in use. */
-static __attribute__((noinline)) bool add_block(struct marker *m, struct mark_chunk *c)
-{
-    enum { MOST = (2 << 20) / sizeof(struct mark_block) };
-    struct mark_block *b = m->free_blocks;
-    if (!b) {
-        if (m->used_blocks >= m->max_blocks) return false;
-        size_t n = m->used_blocks < 64 ? 64 : m->used_blocks < MOST ? m->used_blocks : (size_t)MOST;
-        b = scratch_alloc((n + 1) * sizeof *b);
-        b = (struct mark_block *)(((uintptr_t)b + sizeof *b - 1) & ~(uintptr_t)(sizeof *b - 1));
-        for (size_t i = 1; i < n; i++) b[i].next = i + 1 < n ? &b[i + 1] : NULL;
-        b->next = &b[1];
-    }
-    m->free_blocks = b->next;
-    m->used_blocks++;
-    b->next = NULL;
-    if (c->first) {
-        c->last->next = b;
-    } else {
-        uint32_t at = m->first_turn + m->nturns++;
-        m->turns[at < m->nchunks ? at : at - m->nchunks] = (uint32_t)(c - m->chunks);
-        c->first = b;
-    }
-    c->last = b;
-    c->to = b->at + MARK_BLOCK;
-    return true;
-}
-
-static inline __attribute__((always_inline)) bool append(struct marker *m, struct mark_chunk *c, uintptr_t off)
-{
-    if ((uintptr_t)c->to % sizeof(struct mark_block) == 0 && !add_block(m, c)) return false;
-    *--c->to = (uint32_t)off & m->chunk_mask;
-    return true;
-}
+enum { PIECE = 2048, ROOT_PIECE = 65536, LINE = 64, FETCH_LINES = 4, AHEAD = 32 };
+enum { LIST = 256, NEXT_BYTES = 1024 };
 
 static inline void push(struct mark_ranges *s, uintptr_t lo, uintptr_t hi)
 {
@@ -145,82 +93,180 @@ static void mark_before(struct marker *m, uintptr_t p, bool watch)
     if (mark_ends_at(m, p, &o)) mark_object(m, o, true, watch);
 }
 
-struct candidate {
-    uintptr_t base;
-    struct mark_word *w;
-    uint16_t kind;
-    uint8_t bit;
-    bool interior;
-};
-
-/* Marked, and on their way from memory while AHEAD others are looked at: a ring. base 0: nothing. */
-struct coming {
-    uintptr_t base[AHEAD];
-    size_t size[AHEAD];
-    unsigned at;
-};
-
-/* off, of which e is the page entry, is in which slot? False when there is nothing more to do. */
-static inline __attribute__((always_inline)) bool locate(struct marker *m, uintptr_t off, uint64_t e,
-                                                         struct candidate *c, bool watch)
+/* off, of which e is the page entry, in no span or in a large one. */
+static __attribute__((noinline)) void mark_rare(struct marker *m, uintptr_t off, uint64_t e, bool watch)
 {
-    uint32_t kind = (uint32_t)(e >> 48);
+    struct object_ref o;
+    uintptr_t p = m->in.lo + off;
+    if (e && mark_resolve(m, p, &o))
+        mark_object(m, o, p != object_base(m, o), watch);
+    else if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0)
+        mark_before(m, p, watch);
+}
+
+/* Now the page of off, of which e is the entry. False when that is a rare one: then off is done with. */
+static inline __attribute__((always_inline)) bool look_at(struct marker *m, struct mark_page *now, uintptr_t off,
+                                                          uint64_t e, bool watch)
+{
+    uint32_t kind = mark_entry_kind(e);
     if (__builtin_expect(kind <= SPAN_KIND_LARGE, 0)) {
-        struct object_ref o;
-        uintptr_t p = m->in.lo + off;
-        if (kind && mark_resolve(m, p, &o))
-            mark_object(m, o, p != object_base(m, o), watch);
-        else if ((p & ((1u << PAGE_SHIFT_SEEP) - 1)) == 0)
-            mark_before(m, p, watch);
+        mark_rare(m, off, e, watch);
         return false;
     }
     const struct span_kind *k = &m->kinds[kind];
-    uint32_t in, i = mark_slot_of(k, e, off, &in), start = i * k->elem;
-    if (__builtin_expect(i >= k->nelems, 0)) {
-        if (in == start) mark_before(m, m->in.lo + off, watch);
-        return false;
-    }
-    /* A branch and no subtraction: a processor that guesses right fetches the object before the entry is here. */
-    c->base = m->in.lo + off;
-    if (__builtin_expect(in != start, 0)) {
-        c->base -= in - start;
-        __asm__("" : "+r"(c->base));
-    }
-    c->w = &m->words[(uint32_t)e + (i >> 6)];
-    c->kind = (uint16_t)kind;
-    c->bit = (uint8_t)(i & 63);
-    c->interior = in != start;
+    *now = (struct mark_page){.page = off >> PAGE_SHIFT_SEEP,
+                              .word = (uint32_t)e,
+                              .in = mark_entry_in(e, 0),
+                              .magic = k->magic,
+                              .elem = k->elem,
+                              .noscan = k->noscan};
     return true;
 }
 
-/* True when it is new and to be scanned. */
-static inline __attribute__((always_inline)) bool test_and_set(struct marker *m, const struct candidate *c, bool watch)
+/* How far off, of that page, is in its span. */
+static inline uint32_t page_in(const struct mark_page *now, uintptr_t off)
 {
-    struct mark_word *w = c->w;
-    uint64_t bit = 1ull << c->bit;
-    if (w->mark & bit) {
-        if (c->interior) return false;
-        if (__builtin_expect((w->free & bit) != 0, 0))
-            mark_before(m, c->base, watch);
-        else if (__builtin_expect((w->inner & bit) != 0, 0))
-            w->inner &= ~bit;
-        return false;
-    }
-    w->mark |= bit;
-    if (__builtin_expect(c->interior, 0)) w->inner |= bit;
-    if (watch) tell(m, c->base, w->extra & bit);
-    return !m->kinds[c->kind].noscan;
+    return (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + now->in;
 }
 
+/* Marks what off points to, and has it scanned next. */
 static inline __attribute__((always_inline)) void mark_now(struct marker *m, uintptr_t off, bool watch)
 {
-    struct candidate c;
-    if (!locate(m, off, mark_page_entry(m, off), &c, watch) || !test_and_set(m, &c, watch)) return;
-    __builtin_prefetch((const void *)c.base);
-    push_range(m, c.base, c.base + m->kinds[c.kind].elem);
+    if (off >> PAGE_SHIFT_SEEP != m->now.page && !look_at(m, &m->now, off, mark_page_entry(m, off), watch)) return;
+    uint32_t in = page_in(&m->now, off), elem = m->now.elem;
+    uint64_t product = (uint64_t)in * m->now.magic, i = product >> 32;
+    struct mark_word *w = &m->words[m->now.word + (i >> 6)];
+    uint64_t bit = 1ull << (i & 63);
+    bool interior = !mark_divides(product, m->now.magic), noscan = m->now.noscan;
+    /* A branch and no subtraction: a processor that guesses right fetches the object before the entry is here. */
+    uintptr_t base = m->in.lo + off;
+    if (__builtin_expect(interior, 0)) {
+        base -= in - i * elem;
+        __asm__("" : "+r"(base));
+    }
+    if (w->mark & bit) {
+        if (interior) return;
+        if (__builtin_expect((w->free & bit) != 0, 0))
+            mark_before(m, base, watch);
+        else if (__builtin_expect((w->inner & bit) != 0, 0))
+            w->inner &= ~bit;
+        return;
+    }
+    w->mark |= bit;
+    if (__builtin_expect(interior, 0)) w->inner |= bit;
+    if (watch) tell(m, base, w->extra & bit); /* m->now may be another page after that */
+    if (noscan) return;
+    __builtin_prefetch((const void *)base);
+    push_range(m, base, base + elem);
+}
+
+/* ---- turns: pointers to slots, slots to objects */
+
+/* The pointers of a turn come together by mark word: those to one, one after the other, in registers. */
+struct gather {
+    struct mark_page at;      /* of the last one */
+    uint32_t word;            /* its mark word */
+    struct mark_found now;    /* what is to be added to found[word] */
+    struct mark_found *found; /* by mark word */
+    uint8_t *pages;           /* by page */
+};
+
+static inline __attribute__((always_inline)) void gather_flush(struct gather *g)
+{
+    g->found[g->word].start |= g->now.start;
+    g->found[g->word].inner |= g->now.inner;
+    g->now = (struct mark_found){0, 0};
+}
+
+static inline __attribute__((always_inline)) void gather(struct marker *m, struct gather *g, uintptr_t off,
+                                                         const uint64_t *entry, bool watch)
+{
+    if (off >> PAGE_SHIFT_SEEP != g->at.page) {
+        if (!look_at(m, &g->at, off, *entry, watch)) return;
+        g->pages[g->at.page] = 1;
+    }
+    uint64_t product = (uint64_t)page_in(&g->at, off) * g->at.magic, i = product >> 32;
+    uint32_t word = g->at.word + (uint32_t)(i >> 6);
+    if (word != g->word) {
+        gather_flush(g);
+        g->word = word;
+    }
+    uint64_t bit = 1ull << (i & 63);
+    if (__builtin_expect(mark_divides(product, g->at.magic), 1))
+        g->now.start |= bit;
+    else
+        g->now.inner |= bit;
+}
+
+/* Slots of a mark word that are new. base: of its first one. */
+static inline __attribute__((always_inline)) uint64_t mark_found(struct marker *m, struct mark_word *w,
+                                                                 struct mark_found *f, uintptr_t base, uint32_t elem,
+                                                                 bool watch)
+{
+    uint64_t start = f->start, inner = f->inner, old = start & w->mark;
+    uint64_t fresh = (start | inner) & ~w->mark;
+    f->start = f->inner = 0;
+    if (__builtin_expect((old & (w->inner | w->free)) != 0, 0)) {
+        for (uint64_t left = old & w->free; left; left &= left - 1)
+            mark_before(m, base + (uint64_t)__builtin_ctzll(left) * elem, watch);
+        w->inner &= ~old;
+    }
+    w->mark |= fresh;
+    w->inner |= fresh & ~start;
+    if (watch)
+        for (uint64_t left = fresh; left; left &= left - 1)
+            tell(m, base + (uint64_t)__builtin_ctzll(left) * elem, w->extra & left & -left);
+    return fresh;
+}
+
+/* Marked objects that lie one after the other. */
+struct mark_run {
+    uintptr_t lo;
+    uint32_t size, elem;
+};
+
+static inline __attribute__((always_inline)) void fetch(const struct mark_run *r)
+{
+    const char *p = (const char *)r->lo;
+    __builtin_prefetch(p);
+    for (size_t d = LINE; d < FETCH_LINES * LINE && d < r->size; d += LINE) __builtin_prefetch(p + d);
 }
 
 /* ---- scanning */
+
+/* x, by way of a branch from `guess` where they are the same. */
+static inline __attribute__((always_inline)) uintptr_t guessed(uintptr_t x, uintptr_t guess)
+{
+    uintptr_t differ = x ^ guess;
+    __asm__("" : "+r"(differ)); /* or the compiler would know that they are the same */
+    if (__builtin_expect(differ == 0, 1)) {
+        x = guess;
+        __asm__ volatile("" : "+r"(x)); /* or it would select without a branch */
+    }
+    return x;
+}
+
+/* What words are in: objects of elem bytes each, from lo on. elem 0: no objects, and size bytes from lo on, somewhere, to which pointers
+ * do not count. */
+struct around {
+    uintptr_t lo;
+    size_t size, elem;
+    const uintptr_t *stop; /* elem 0: there they end */
+};
+
+/* p, somewhere within, is in the same object as at? */
+static inline __attribute__((always_inline)) bool is_own(const struct around *a, const uintptr_t *at, uintptr_t p)
+{
+    return a->size == a->elem || a->elem == 0 ||
+           (uint32_t)(p - a->lo) / (uint32_t)a->elem == (uint32_t)((uintptr_t)at - a->lo) / (uint32_t)a->elem;
+}
+
+/* Where the object that at is in ends. */
+static inline const uintptr_t *end_of(const struct around *a, const uintptr_t *at)
+{
+    uintptr_t in = (uintptr_t)at - a->lo;
+    return a->elem ? (const uintptr_t *)(a->lo + (in / a->elem + 1) * a->elem) : a->stop;
+}
 
 static __attribute__((noinline)) void note_cover(struct marker *m, const uintptr_t *w, const uintptr_t *end)
 {
@@ -244,8 +290,7 @@ static __attribute__((noinline)) void note_cover(struct marker *m, const uintptr
 
 static const struct {
     void (*drain)(struct marker *m);
-    void (*scan)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, const uintptr_t *end, uintptr_t self_lo,
-                 uintptr_t self_size);
+    void (*scan)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, struct around around);
 } by_filter[FILTERS] = {[FILTER_WORDS] = {drain_any_words, scan_any_words},
                         [FILTER_AVX2] = {drain_any_avx2, scan_any_avx2},
                         [FILTER_AVX512] = {drain_any_avx512, scan_any_avx512}};
@@ -260,7 +305,7 @@ void mark_words_but(struct marker *m, const void *lo, const void *hi, uintptr_t 
     }
     while (a < b) {
         const uintptr_t *stop = b - a > ROOT_PIECE ? a + ROOT_PIECE : b;
-        by_filter[m->filter].scan(m, a, stop, b, self_lo, self_hi - self_lo);
+        by_filter[m->filter].scan(m, a, stop, (struct around){self_lo, self_hi - self_lo, 0, b});
         if (m->used_blocks > m->max_blocks / 2) mark_drain(m);
         a = stop;
     }

@@ -7,10 +7,8 @@
  * since a compiler inlines no function into code for another machine. No guard, on purpose. */
 #define INLINE static inline __attribute__((always_inline)) CODE
 
-/* The words of [w, stop); end: of the words that stand around them. Those that point into [self_lo, self_lo + self_size) are not
- * followed. */
-INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, const uintptr_t *end,
-                       uintptr_t self_lo, uintptr_t self_size, bool watch)
+/* The words of [w, stop); they belong to what is around them. */
+INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, struct around around, bool watch)
 {
     const struct filter_ranges *r = &m->in;
     while (w < stop) {
@@ -19,30 +17,46 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
         for (; hits; hits &= hits - 1) {
             const uintptr_t *at = w + __builtin_ctz(hits);
             uintptr_t p = *at & r->keep, off = p - r->lo;
-            if (p - self_lo < self_size) continue;
+            if (p - around.lo < around.size && is_own(&around, at, p)) continue;
             if (watch) {
                 if (p - r->slo[0] < r->slen[0] || p - r->slo[1] < r->slen[1]) m->stack_word(m->hit_arg, p);
                 if (off > r->len) continue;
             }
             struct mark_chunk *c = &m->chunks[off >> m->chunk_shift];
-            if (__builtin_expect(c->covered, 0) && m->cover) note_cover(m, at, end);
-            if (c->turn || !append(m, c, off)) mark_now(m, off, watch);
+            if (c->flags) {
+                if ((c->flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
+                if (c->flags & CHUNK_TURN) {
+                    mark_now(m, off, watch);
+                    continue;
+                }
+            }
+            if (!mark_append(m, c, off)) mark_now(m, off, watch);
         }
         w += n;
     }
 }
 
-INLINE void NAME(scan_object)(struct marker *m, uintptr_t lo, uintptr_t hi, bool watch)
+/* Objects of elem bytes each, one after the other. */
+INLINE void NAME(scan_objects)(struct marker *m, uintptr_t lo, size_t size, size_t elem, bool watch)
 {
-    const uintptr_t *end = (const uintptr_t *)hi;
-    NAME(scan)(m, (const uintptr_t *)lo, end, end, lo, hi - lo, watch);
+    struct around around = {lo, size, elem, NULL};
+    NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)(lo + size), around, watch);
 }
 
+/* Mostly the next object lies behind the last one and is as large. Where that is so, a processor that guesses right scans it before
+ * it has followed the pointer: no value that is read leads from one to the next. */
 INLINE void NAME(scan_small)(struct marker *m, bool watch)
 {
+    uintptr_t next = 0;
+    size_t same = 0;
     while (m->small.n) {
-        struct mark_range r = m->small.at[--m->small.n];
-        NAME(scan_object)(m, r.lo, r.hi, watch);
+        const struct mark_range *r = &m->small.at[--m->small.n];
+        size_t size = guessed(r->hi - r->lo, same);
+        uintptr_t lo = guessed(r->lo, next);
+        if (lo == next) __builtin_prefetch((const void *)(lo + NEXT_BYTES));
+        NAME(scan_objects)(m, lo, size, size, watch);
+        same = size;
+        next = lo + size;
     }
 }
 
@@ -54,28 +68,66 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
     r->lo += PIECE;
     if (r->lo >= hi) m->large.n--;
     if (!mark_resolve(m, lo, &o)) return;
-    const uintptr_t *w = (const uintptr_t *)lo, *end = (const uintptr_t *)hi;
-    const uintptr_t *stop = hi - lo > PIECE ? w + PIECE / sizeof *w : end;
-    NAME(scan)(m, w, stop, end, object_base(m, o), span_elem(&m->spans[o.span]), watch);
+    size_t elem = span_elem(&m->spans[o.span]);
+    struct around around = {object_base(m, o), elem, elem, NULL};
+    NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)(hi - lo > PIECE ? lo + PIECE : hi), around, watch);
 }
 
 /* ---- turns */
 
-/* Puts an object into the ring and scans the one that stood in its place. */
-INLINE void NAME(pass_on)(struct marker *m, struct coming *l, uintptr_t base, size_t size, bool watch)
+/* The first `coming` of them are on their way from memory. Scans all but the last `leave`, which come next. */
+INLINE void NAME(scan_list)(struct marker *m, const struct mark_run *list, unsigned n, unsigned coming, unsigned leave,
+                            bool watch)
 {
-    unsigned at = l->at++ % AHEAD;
-    uintptr_t old = l->base[at], end = old + l->size[at];
-    l->base[at] = base;
-    l->size[at] = size;
-    if (!old) return;
-    NAME(scan_object)(m, old, end, watch);
-    NAME(scan_small)(m, watch);
+    for (; coming < AHEAD && coming < n; coming++) fetch(&list[coming]);
+    for (unsigned i = 0; i + leave < n; i++) {
+        if (leave || i + AHEAD < n) fetch(&list[i + AHEAD]);
+        NAME(scan_objects)(m, list[i].lo, list[i].size, list[i].elem, watch);
+        NAME(scan_small)(m, watch);
+    }
+}
+
+INLINE unsigned NAME(list_page)(struct marker *m, uint64_t e, uintptr_t page, struct mark_found *found,
+                                struct mark_run *list, unsigned n, unsigned *coming, bool watch)
+{
+    const struct span_kind *k = &m->kinds[mark_entry_kind(e)];
+    uintptr_t base = page - mark_entry_in(e, 0);
+    size_t elem = k->elem;
+    __builtin_prefetch((const void *)page);
+    __builtin_prefetch((const void *)(page + 4096));
+    for (uint32_t i = 0; i <= k->nelems >> 6; i++, base += 64 * elem) {
+        struct mark_found *f = &found[(uint32_t)e + i];
+        if (!(f->start | f->inner)) continue;
+        uint64_t fresh = mark_found(m, &m->words[(uint32_t)e + i], f, base, k->elem, watch);
+        if (k->noscan) continue;
+        if (elem > PIECE) {
+            for (; fresh; fresh &= fresh - 1) {
+                uintptr_t lo = base + (uint64_t)__builtin_ctzll(fresh) * elem;
+                push_range(m, lo, lo + elem);
+            }
+            continue;
+        }
+        while (fresh) {
+            unsigned at = (unsigned)__builtin_ctzll(fresh);
+            uint64_t above = fresh + (1ull << at); /* carried over the run's bits; 0 where it is the last one */
+            unsigned to = above ? (unsigned)__builtin_ctzll(above) : 64;
+            list[n++] = (struct mark_run){base + at * elem, (uint32_t)((to - at) * elem), (uint32_t)elem};
+            fresh &= above;
+        }
+        if (n >= LIST) {
+            NAME(scan_list)(m, list, n, *coming, AHEAD, watch);
+            *coming = AHEAD;
+            memcpy(list, list + n - AHEAD, AHEAD * sizeof *list);
+            n = AHEAD;
+        }
+    }
+    return n;
 }
 
 INLINE void NAME(take_turn)(struct marker *m, bool watch)
 {
-    struct coming l = {.at = 0};
+    struct mark_run list[LIST + 64];
+    unsigned n = 0, coming = 0;
     uint32_t turn = m->turns[m->first_turn];
     if (++m->first_turn == m->nchunks) m->first_turn = 0;
     m->nturns--;
@@ -83,36 +135,43 @@ INLINE void NAME(take_turn)(struct marker *m, bool watch)
     struct mark_block *b = c->first, *next;
     uintptr_t base = (uintptr_t)turn << m->chunk_shift;
     const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    size_t pages = (size_t)1 << (m->chunk_shift - PAGE_SHIFT_SEEP);
+    struct gather g = {
+        .at = {.page = UINTPTR_MAX}, .found = m->found, .pages = m->found_pages - (base >> PAGE_SHIFT_SEEP)};
+    for (size_t i = 0; i < pages; i++)
+        if (mark_entry_kind(entries[i]) > SPAN_KIND_LARGE) {
+            g.word = (uint32_t)entries[i];
+            g.found -= g.word;
+            break;
+        }
     const uint32_t *rest = c->to;
-    c->turn = true;
+    c->flags |= CHUNK_TURN;
     c->first = c->last = NULL;
     c->to = NULL;
     for (; b; b = next) {
         next = b->next;
         const uint32_t *end = next ? b->at : rest;
-        for (const uint32_t *at = b->at + MARK_BLOCK; at-- > end;) {
-            struct candidate k;
-            if (!locate(m, base + *at, entries[*at >> PAGE_SHIFT_SEEP], &k, watch) || !test_and_set(m, &k, watch))
-                continue;
-            size_t size = m->kinds[k.kind].elem;
-            const char *p = (const char *)k.base;
-            __builtin_prefetch(p);
-            if (size > LINE) {
-                for (size_t d = LINE; d < size && d < FETCH_LINES * LINE; d += LINE) __builtin_prefetch(p + d);
-                if (size > PIECE) {
-                    push_range(m, k.base, k.base + size);
-                    continue;
-                }
-            }
-            NAME(pass_on)(m, &l, k.base, size, watch);
-        }
+        for (unsigned i = 0; i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
+        for (const uint32_t *at = b->at + MARK_BLOCK; at-- > end;)
+            gather(m, &g, base + *at, &entries[*at >> PAGE_SHIFT_SEEP], watch);
         b->next = m->free_blocks;
         m->free_blocks = b;
         m->used_blocks--;
     }
-    for (int i = 0; i < AHEAD; i++) NAME(pass_on)(m, &l, 0, 0, watch);
-    NAME(scan_small)(m, watch);
-    c->turn = false;
+    gather_flush(&g);
+    for (size_t i = 0; i < pages; i += 8) {
+        uint64_t some;
+        memcpy(&some, &m->found_pages[i], sizeof some);
+        if (!some) continue;
+        memset(&m->found_pages[i], 0, sizeof some);
+        for (; some; some &= some - 1) {
+            size_t page = i + (unsigned)__builtin_ctzll(some) / 8;
+            n = NAME(list_page)(m, entries[page], m->in.lo + base + (page << PAGE_SHIFT_SEEP), g.found, list, n,
+                                &coming, watch);
+        }
+    }
+    NAME(scan_list)(m, list, n, coming, 0, watch);
+    c->flags &= ~(uint32_t)CHUNK_TURN;
 }
 
 INLINE void NAME(drain)(struct marker *m, bool watch)
@@ -136,13 +195,12 @@ static CODE void NAME(drain_any)(struct marker *m)
         NAME(drain)(m, false);
 }
 
-static CODE void NAME(scan_any)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, const uintptr_t *end,
-                                uintptr_t self_lo, uintptr_t self_size)
+static CODE void NAME(scan_any)(struct marker *m, const uintptr_t *w, const uintptr_t *stop, struct around around)
 {
     if (m->watch)
-        NAME(scan)(m, w, stop, end, self_lo, self_size, true);
+        NAME(scan)(m, w, stop, around, true);
     else
-        NAME(scan)(m, w, stop, end, self_lo, self_size, false);
+        NAME(scan)(m, w, stop, around, false);
 }
 
 #undef INLINE

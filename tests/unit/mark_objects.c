@@ -179,12 +179,50 @@ static void ignores_pointers_to_itself(void **state)
     free(p.b);
 }
 
+/* Objects side by side, which are scanned as one: each still knows its own words from its neighbour's. */
+enum { NEIGHBOURS = 2000 };
+static struct neighbours {
+    char **all; /* a pointer into the middle of each */
+    char **at[NEIGHBOURS];
+    size_t size;
+} row;
+
+static int check_neighbours(void *arg)
+{
+    (void)arg;
+    mark_from(row.all);
+    for (unsigned i = 0; i < NEIGHBOURS; i++) {
+        EXPECT(marked(row.at[i]));
+        EXPECT(by_start(row.at[i]) == (i > 0 && i % 3 == 1));
+    }
+    return 0;
+}
+
+static void tells_neighbours_apart(void **state)
+{
+    (void)state;
+    for (row.size = 16; row.size <= 1024; row.size += row.size / 2 & ~(size_t)7) {
+        row.all = malloc(NEIGHBOURS * sizeof *row.all);
+        for (unsigned i = 0; i < NEIGHBOURS; i++) {
+            row.at[i] = calloc(1, row.size);
+            row.all[i] = (char *)row.at[i] + 8;
+        }
+        for (unsigned i = 0; i < NEIGHBOURS; i++) {
+            row.at[i][0] = (char *)row.at[i];
+            if (i % 3 == 0 && i + 1 < NEIGHBOURS) row.at[i][1] = (char *)row.at[i + 1];
+        }
+        assert_int_equal(in_child(check_neighbours, NULL), 0);
+        for (unsigned i = 0; i < NEIGHBOURS; i++) free(row.at[i]);
+        free(row.all);
+    }
+}
+
 /* A graph with objects of all sizes, pointers into their middle, past their end, to freed ones and to themselves. */
 enum { NODES = 60000, GIANT = 40000 };
 static struct {
     void **p[NODES];
     uint32_t words[NODES];
-    bool freed[NODES], want[NODES];
+    bool freed[NODES], want[NODES], start[NODES];
 } graph;
 
 static uint64_t seed = 88172645463325252u;
@@ -211,16 +249,17 @@ static void want_from(uint32_t first)
         index[at].node = i;
     }
     uint32_t n = 0;
-    graph.want[first] = true;
+    graph.want[first] = graph.start[first] = true;
     stack[n++] = first;
     while (n) {
         uint32_t i = stack[--n];
         for (uint32_t k = 0; k < graph.words[i]; k++) {
-            uintptr_t base = (uintptr_t)graph.p[i][k] & ~(uintptr_t)15;
+            uintptr_t p = (uintptr_t)graph.p[i][k], base = p & ~(uintptr_t)15;
             uint32_t at = (uint32_t)(base * 0x9e3779b97f4a7c15u >> 46);
             if (!base) continue;
             while (index[at].base && index[at].base != base) at = (at + 1) % (1u << 18);
             uint32_t to = index[at].node;
+            if (index[at].base && to != i && p == base) graph.start[to] = true;
             if (index[at].base && !graph.freed[to] && !graph.want[to]) graph.want[to] = true, stack[n++] = to;
         }
     }
@@ -244,6 +283,7 @@ static int check_graph(void *arg)
     for (uint32_t i = 0; i < NODES; i++) {
         if (graph.freed[i]) continue;
         EXPECT(marked(graph.p[i]) == graph.want[i]);
+        EXPECT(!graph.want[i] || by_start(graph.p[i]) == graph.start[i]);
         marked_ones += graph.want[i];
     }
     EXPECT(marked_ones > NODES / 4 && marked_ones < NODES - NODES / 16);
@@ -289,6 +329,7 @@ int main(void)
         cmocka_unit_test(does_not_look_into_noscan),
         cmocka_unit_test(finds_nothing_through_freed_memory),
         cmocka_unit_test(ignores_pointers_to_itself),
+        cmocka_unit_test(tells_neighbours_apart),
         cmocka_unit_test(finds_the_same_with_every_filter_and_little_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
