@@ -28,8 +28,9 @@
 
 static struct {
     uint64_t rate;
-    uint64_t seed;   /* 0: seed generators from the kernel */
-    uint64_t seeded; /* generators seeded from `seed` so far: atomic */
+    uint64_t seed;   /* of the generators' seeds: atomic; 0: to be had from the kernel */
+    uint64_t seeded; /* generators seeded so far: atomic */
+    bool fixed;      /* by SEEP_DEBUG=seed */
     unsigned depth;
     uint32_t ready;
 } prof;
@@ -74,12 +75,14 @@ static int64_t thread_gap(void)
 {
     struct agent_tls *t = &agent_tls;
     if (t->rng == 0 && prof.rate > 1) {
-        if (prof.seed) {
-            uint64_t mixed = prof.seed + __atomic_fetch_add(&prof.seeded, 1, __ATOMIC_RELAXED);
-            t->rng = next_random(&mixed) | 1;
-        } else {
-            t->rng = os_random() | 1;
+        uint64_t seed = __atomic_load_n(&prof.seed, __ATOMIC_RELAXED), none = 0;
+        if (seed == 0) { /* from the kernel once, not for each of many short threads */
+            seed = os_random() | 1;
+            if (!__atomic_compare_exchange_n(&prof.seed, &none, seed, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+                seed = none;
         }
+        uint64_t mixed = seed + __atomic_fetch_add(&prof.seeded, 1, __ATOMIC_RELAXED);
+        t->rng = next_random(&mixed) | 1;
     }
     return prof_gap(&t->rng, prof.rate);
 }
@@ -92,7 +95,10 @@ void prof_init(void)
     prof.rate = agent_options.rate;
     prof.depth = (unsigned)agent_options.depth;
     int64_t seed = options_debug("seed", 0);
-    if (seed != 0 && prof.seed == 0) prof.seed = (uint64_t)seed;
+    if (seed != 0 && !prof.fixed) {
+        prof.seed = (uint64_t)seed;
+        prof.fixed = true;
+    }
     if (prof.depth == 0 || prof.depth > PROF_MAX_DEPTH) prof.depth = PROF_MAX_DEPTH;
     unwind_init();
     prof_often = prof.rate != 0 && prof.rate <= PROF_OFTEN_RATE;
@@ -235,4 +241,5 @@ void prof_fork_child(void)
     samples_fork(2);
     modules_fork(2);
     agent_tls.rng = 0; /* a sequence of its own */
+    if (!prof.fixed) prof.seed = 0;
 }
