@@ -1,7 +1,7 @@
 # Benchmarks: make bench, or one suite: make bench-alloc bench-coro bench-snapshot. BENCH_ROUNDS=1 for a quick look.
 # Each prints a table and writes bench/results/SUITE.json (format: docs/benchmarks.md).
 BENCH_LOADS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/alloc/*.c bench/probe/*.c bench/replay/*.c) bench/snapshot/graph.c)
-BENCH_CORO  := $(addprefix $(BUILD)/bench/coro/,seep pack switch go boost st httpd-go)
+BENCH_CORO  := $(addprefix $(BUILD)/bench/coro/,seep pack switch go boost st loop httpd-go httpd-epoll httpd-net-http)
 BENCH_RUN   := $(BUILD)/bench/run
 BENCH_ENV   := SEEP_LIB=$(abspath $(BUILD)/libseep.so) BENCH_BIN=$(abspath $(BUILD)/bench) BUILD=$(BUILD)
 
@@ -26,6 +26,15 @@ $(BUILD)/bench/coro/go: bench/coro/go.go
 $(BUILD)/bench/coro/httpd-go: bench/coro/httpd/httpd.go
 	@mkdir -p $(@D)
 	GO111MODULE=off go build -o $@ $<
+$(BUILD)/bench/coro/httpd-net-http: bench/coro/httpd/nethttp.go
+	@mkdir -p $(@D)
+	GO111MODULE=off go build -o $@ $<
+$(BUILD)/bench/coro/httpd-epoll: bench/coro/httpd/epoll.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -o $@ $< -lpthread
+$(BUILD)/bench/coro/loop: bench/coro/loop.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -o $@ $<
 $(BENCH_RUN): $(wildcard bench/harness/*.c bench/harness/*.h)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -I. -o $@ $(filter %.c,$^) -lm

@@ -13,7 +13,7 @@
 #include "coro/runq.h"
 
 enum { STEAL_NEXT_RELAX = 200 };
-enum { FRAME_LINES = 3 }; /* of each that is fetched ahead */
+enum { AHEAD = 8, FRAME_LINES = 2 }; /* what is fetched before its turn */
 
 void list_push(struct g_list *l, struct g *g)
 {
@@ -87,20 +87,16 @@ void global_put_list(struct g_list *l)
     colock_release(&sched.lock);
 }
 
-/* Hides the misses of long queues: of those to come first the descriptor, later, when that is there, the frame. Many at a time: a
- * prefetch holds up what follows until its address is translated, and only translations that are asked for together overlap. What is left
- * of a switch among 100,000 is mostly that: one page walk for each stack. Groups of 16 or 32, or two lines in place of three, are no better. */
-static void look_ahead(const struct ring *r, uint32_t head, uint32_t tail)
+/* Hides the misses of long queues: of the one that comes after AHEAD others the top of its frame, whose address its descriptor has, which was
+ * asked for AHEAD switches ago. What is left of a switch among 100,000 is one page walk for each stack, and the lines themselves: bench/coro/loop.c
+ * touches the same without a runtime. Tried: groups of eight at a time, line by line (a bare loop is slower with that), and three lines. */
+static inline void look_ahead(const struct ring *r, uint32_t head, uint32_t tail)
 {
-    const char *sp[RUNQ_FETCH];
-    if (tail - head < 2 * RUNQ_FETCH) return;
-    for (uint32_t i = 0; i < RUNQ_FETCH; i++)
-        sp[i] = atomic_load_explicit(&r->slots[(head + RUNQ_FETCH + i) % RUNQ_SIZE], memory_order_relaxed)->sp;
-    for (uint32_t line = 0; line < FRAME_LINES; line++)
-        for (uint32_t i = 0; i < RUNQ_FETCH; i++) __builtin_prefetch(sp[i] + line * 64, 1);
-    if (tail - head < 4 * RUNQ_FETCH) return;
-    for (uint32_t i = 3 * RUNQ_FETCH; i < 4 * RUNQ_FETCH; i++)
-        __builtin_prefetch(atomic_load_explicit(&r->slots[(head + i) % RUNQ_SIZE], memory_order_relaxed), 1);
+    if (tail - head <= AHEAD) return;
+    const char *sp = atomic_load_explicit(&r->slots[(head + AHEAD) % RUNQ_SIZE], memory_order_relaxed)->sp;
+    for (uint32_t line = 0; line < FRAME_LINES; line++) __builtin_prefetch(sp + line * 64, 1);
+    if (tail - head > 2 * AHEAD)
+        __builtin_prefetch(atomic_load_explicit(&r->slots[(head + 2 * AHEAD) % RUNQ_SIZE], memory_order_relaxed), 1);
 }
 
 /* Of p->later. */
@@ -139,12 +135,12 @@ struct g *global_get(struct p *p, bool batch)
     sched.global_head += want + 1;
     n -= want + 1;
     atomic_store_explicit(&sched.nglobal, n, memory_order_release);
-    if (want <= RUNQ_FETCH || !p->deep) return first;
+    if (want <= AHEAD || !p->deep) return first;
     /* The ring looks ahead within itself: here the beginning of the next batch, whose descriptors were fetched at that of this one. */
     uint32_t head = atomic_load_explicit(&p->runq.head, memory_order_relaxed);
-    for (uint32_t i = 0; i < RUNQ_FETCH; i++)
+    for (uint32_t i = 0; i < AHEAD; i++)
         __builtin_prefetch(atomic_load_explicit(&p->runq.slots[(head + i) % RUNQ_SIZE], memory_order_relaxed)->sp, 1);
-    for (uint32_t i = 0; i < 3 * RUNQ_FETCH && i < n; i++) __builtin_prefetch(*global_at(i), 1);
+    for (uint32_t i = 0; i < 2 * AHEAD && i < n; i++) __builtin_prefetch(*global_at(i), 1);
     return first;
 }
 
@@ -222,7 +218,7 @@ struct g *ring_get_slow(struct p *p, struct ring *r)
         uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
         if (head == tail) return NULL;
         struct g *g = atomic_load_explicit(&r->slots[head % RUNQ_SIZE], memory_order_relaxed);
-        if (p->deep && head % RUNQ_FETCH == 0) look_ahead(r, head, tail);
+        if (p->deep) look_ahead(r, head, tail);
         if (!p->shared) {
             atomic_store_explicit(&r->head, head + 1, memory_order_release);
             return g;

@@ -6,7 +6,7 @@
 
 #include "coro/runtime.h"
 
-enum { FAIR_TICKS = 64, RUNQ_FETCH = 8 }; /* fetched ahead at a time */
+enum { FAIR_TICKS = 64 };
 
 void runq_overflow(struct ring *r, struct g *g); /* puts it, where ring_put() finds no room */
 struct g *runq_take_shared(struct p *p);         /* runnext, which a thief may take first */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # One round of wrk against the HTTP server of the contestant BENCH_WHO:   httpd.sh PROCESSORS CONNECTIONS
-# The server is examples/httpd, or bench/coro/httpd/httpd.go; both share the machine with wrk.
+# The server is examples/httpd, or one of bench/coro/httpd; it shares the machine with wrk.
 set -eu
 export CORO_MAXPROCS="$1" GOMAXPROCS="$1"
 ulimit -n 8192
