@@ -103,6 +103,7 @@ struct mark_block {          /* aligned to its size */
 struct mark_chunk {
     struct mark_block *first, *last; /* NULL: none, and not in the queue */
     uint32_t *to;                    /* above the next free place in the last one: at its start, no place is left */
+    uint32_t words;                  /* the first mark word of its spans, + 1 */
     uint32_t flags;
 };
 enum {
@@ -193,6 +194,8 @@ static inline uint64_t span_slots(const struct span_rec *s, uint32_t word)
 void mark_collect(struct marker *m); /* spans and free slots; nothing is marked */
 /* mark_chunks.c, for mark_collect(); span_pages: the most that a span of small slots has. */
 void mark_chunks_init(struct marker *m, size_t heap_bytes, size_t span_pages);
+/* A span at [lo, hi), of which word is the first mark word; in the order of addresses within a chunk. */
+void mark_chunks_words(struct marker *m, uintptr_t lo, uintptr_t hi, uint32_t word);
 /* References into [lo, hi) are of interest to cover.c. */
 void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi);
 /* off: from in.lo. */

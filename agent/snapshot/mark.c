@@ -85,6 +85,7 @@ static int add_span(void *arg, const struct heap_span_info *s)
     m->mspans[id] = s->span;
     c->words += r->nelems / 64 + 1;
     uint64_t kind = kind_of(m, r);
+    mark_chunks_words(m, r->base, r->base + (s->npages << PAGE_SHIFT_SEEP), r->words);
     if (kind == SPAN_KIND_LARGE || m->kinds[kind].covered)
         mark_chunks_cover(m, r->base, r->base + (s->npages << PAGE_SHIFT_SEEP));
     for (size_t i = 0; i < s->npages; i++) {

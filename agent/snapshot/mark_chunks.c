@@ -25,6 +25,12 @@ void mark_chunks_init(struct marker *m, size_t heap_bytes, size_t span_pages)
     if (m->max_blocks < LEAST_BLOCKS) m->max_blocks = LEAST_BLOCKS;
 }
 
+void mark_chunks_words(struct marker *m, uintptr_t lo, uintptr_t hi, uint32_t word)
+{
+    for (uintptr_t i = (lo - m->in.lo) >> m->chunk_shift; i <= (hi - 1 - m->in.lo) >> m->chunk_shift; i++)
+        if (!m->chunks[i].words) m->chunks[i].words = word + 1;
+}
+
 void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi)
 {
     for (uintptr_t i = (lo - m->in.lo) >> m->chunk_shift; i <= (hi - m->in.lo) >> m->chunk_shift; i++)

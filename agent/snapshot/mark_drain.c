@@ -169,6 +169,7 @@ struct gather {
     struct mark_found now;    /* what is to be added to found[word] */
     struct mark_found *found; /* by mark word */
     uint8_t *pages;           /* by page */
+    uint64_t groups;          /* a bit for a 64th of the chunk */
 };
 
 static inline __attribute__((always_inline)) void gather_flush(struct gather *g)
@@ -184,6 +185,7 @@ static inline __attribute__((always_inline)) void gather(struct marker *m, struc
     if (off >> PAGE_SHIFT_SEEP != g->at.page) {
         if (!look_at(m, &g->at, off, *entry, watch)) return;
         g->pages[g->at.page] = 1;
+        g->groups |= 1ull << ((off & m->chunk_mask) >> (m->chunk_shift - 6));
     }
     uint64_t product = (uint64_t)page_in(&g->at, off) * g->at.magic, i = product >> 32;
     uint32_t word = g->at.word + (uint32_t)(i >> 6);
@@ -206,13 +208,13 @@ static inline __attribute__((always_inline)) uint64_t mark_found(struct marker *
     uint64_t start = f->start, inner = f->inner, old = start & w->mark;
     uint64_t fresh = (start | inner) & ~w->mark;
     f->start = f->inner = 0;
-    if (__builtin_expect((old & (w->inner | w->free)) != 0, 0)) {
-        for (uint64_t left = old & w->free; left; left &= left - 1)
-            mark_before(m, base + (uint64_t)__builtin_ctzll(left) * elem, watch);
-        w->inner &= ~old;
-    }
     w->mark |= fresh;
     w->inner |= fresh & ~start;
+    if (__builtin_expect((old & (w->inner | w->free)) != 0, 0)) {
+        w->inner &= ~old;
+        for (uint64_t left = old & w->free; left; left &= left - 1)
+            mark_before(m, base + (uint64_t)__builtin_ctzll(left) * elem, watch);
+    }
     if (watch)
         for (uint64_t left = fresh; left; left &= left - 1)
             tell(m, base + (uint64_t)__builtin_ctzll(left) * elem, w->extra & left & -left);

@@ -93,7 +93,7 @@ INLINE unsigned NAME(list_page)(struct marker *m, uint64_t e, uintptr_t page, st
     const struct span_kind *k = &m->kinds[mark_entry_kind(e)];
     uintptr_t base = page - mark_entry_in(e, 0);
     size_t elem = k->elem;
-    __builtin_prefetch((const void *)page);
+    __builtin_prefetch((const void *)page); /* for its translation */
     __builtin_prefetch((const void *)(page + 4096));
     for (uint32_t i = 0; i <= k->nelems >> 6; i++, base += 64 * elem) {
         struct mark_found *f = &found[(uint32_t)e + i];
@@ -135,15 +135,11 @@ INLINE void NAME(take_turn)(struct marker *m, bool watch)
     struct mark_block *b = c->first, *next;
     uintptr_t base = (uintptr_t)turn << m->chunk_shift;
     const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
-    size_t pages = (size_t)1 << (m->chunk_shift - PAGE_SHIFT_SEEP);
-    struct gather g = {
-        .at = {.page = UINTPTR_MAX}, .found = m->found, .pages = m->found_pages - (base >> PAGE_SHIFT_SEEP)};
-    for (size_t i = 0; i < pages; i++)
-        if (mark_entry_kind(entries[i]) > SPAN_KIND_LARGE) {
-            g.word = (uint32_t)entries[i];
-            g.found -= g.word;
-            break;
-        }
+    uint32_t word = c->words ? c->words - 1 : 0; /* none: only pointers to where no span is */
+    struct gather g = {.at = {.page = UINTPTR_MAX},
+                       .word = word,
+                       .found = m->found - word,
+                       .pages = m->found_pages - (base >> PAGE_SHIFT_SEEP)};
     const uint32_t *rest = c->to;
     c->flags |= CHUNK_TURN;
     c->first = c->last = NULL;
@@ -151,7 +147,7 @@ INLINE void NAME(take_turn)(struct marker *m, bool watch)
     for (; b; b = next) {
         next = b->next;
         const uint32_t *end = next ? b->at : rest;
-        for (unsigned i = 0; i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
+        for (unsigned i = 0; next && i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
         for (const uint32_t *at = b->at + MARK_BLOCK; at-- > end;)
             gather(m, &g, base + *at, &entries[*at >> PAGE_SHIFT_SEEP], watch);
         b->next = m->free_blocks;
@@ -159,13 +155,12 @@ INLINE void NAME(take_turn)(struct marker *m, bool watch)
         m->used_blocks--;
     }
     gather_flush(&g);
-    for (size_t i = 0; i < pages; i += 8) {
-        uint64_t some;
-        memcpy(&some, &m->found_pages[i], sizeof some);
-        if (!some) continue;
-        memset(&m->found_pages[i], 0, sizeof some);
-        for (; some; some &= some - 1) {
-            size_t page = i + (unsigned)__builtin_ctzll(some) / 8;
+    size_t group = ((size_t)m->chunk_mask + 1) / 64 >> PAGE_SHIFT_SEEP;
+    for (; g.groups; g.groups &= g.groups - 1) {
+        size_t page = (size_t)__builtin_ctzll(g.groups) * group;
+        for (size_t end = page + group; page < end; page++) {
+            if (!m->found_pages[page]) continue;
+            m->found_pages[page] = 0;
             n = NAME(list_page)(m, entries[page], m->in.lo + base + (page << PAGE_SHIFT_SEEP), g.found, list, n,
                                 &coming, watch);
         }

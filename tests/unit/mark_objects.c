@@ -217,6 +217,45 @@ static void tells_neighbours_apart(void **state)
     }
 }
 
+/* Blocks with a free slot behind them, and pointers to their starts and past their ends, or only the latter. */
+enum { ENDED = 400 };
+static char *ended[ENDED];
+static bool before_free[ENDED];
+
+static int check_ends(void *arg)
+{
+    mark_from(arg);
+    for (unsigned i = 0; i < ENDED; i++) {
+        if (!before_free[i]) continue;
+        EXPECT(marked(ended[i]));
+        EXPECT(by_start(ended[i]) == (i % 4 == 0));
+    }
+    return 0;
+}
+
+static void knows_ends_from_starts(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    for (size_t size = 16; size <= 4096; size *= 2) {
+        char **all = calloc(ENDED, sizeof *all);
+        for (unsigned i = 0; i < ENDED; i++) ended[i] = calloc(1, size);
+        for (unsigned i = 0; i < ENDED; i += 2) {
+            before_free[i] = false;
+            for (unsigned k = 1; k < ENDED; k += 2) before_free[i] |= ended[k] == ended[i] + size;
+            if (!before_free[i]) continue;
+            n++;
+            all[i + i / 4 % 2] = ended[i] + size; /* before the one to the start, or after it */
+            all[i + !(i / 4 % 2)] = i % 4 == 0 ? ended[i] : NULL;
+        }
+        for (unsigned i = 1; i < ENDED; i += 2) free(ended[i]);
+        assert_int_equal(in_child(check_ends, all), 0);
+        for (unsigned i = 0; i < ENDED; i += 2) free(ended[i]);
+        free(all);
+    }
+    assert_true(n > ENDED);
+}
+
 /* A graph with objects of all sizes, pointers into their middle, past their end, to freed ones and to themselves. */
 enum { NODES = 60000, GIANT = 40000 };
 static struct {
@@ -330,6 +369,7 @@ int main(void)
         cmocka_unit_test(finds_nothing_through_freed_memory),
         cmocka_unit_test(ignores_pointers_to_itself),
         cmocka_unit_test(tells_neighbours_apart),
+        cmocka_unit_test(knows_ends_from_starts),
         cmocka_unit_test(finds_the_same_with_every_filter_and_little_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
