@@ -319,12 +319,15 @@ struct finding {
     double est_objects, est_bytes;
     bool sampled;
     uint64_t oldest_ns;
+    bool reached;              /* it is about memory that is reached, like */
+    struct object_ref example; /* this; holders.c adds what holds it */
     char evidence[2048];
 };
 /* Appends to the evidence, a JSON object; what does not fit is left out. Returns its length. */
 size_t finding_add(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct bucket_verdict { /* per bucket id: sampled objects in use */
     uint64_t unreachable, unreachable_bytes, interior, interior_bytes, direct;
+    struct object_ref interior_one;
     uint32_t oldest_ms, oldest_interior_ms; /* greatest ages */
 };
 struct age_rec {

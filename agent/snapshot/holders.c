@@ -3,19 +3,22 @@
  * What holds memory that is no leak by itself: paths (path.c) for the stacks with the most bytes in use, to one of their oldest or
  * newest sampled blocks (one of which is near the head of a list, whichever way it grows), and for the places where most tasks wait
  * and are live, to what the one that waits longest waits for. Several snapshots may find that such a site grows; then the
- * answer to "what keeps it" must have been recorded.
+ * answer to "what keeps it" must have been recorded. And for findings of this snapshot about memory that is reached: tickers
+ * that nobody drains, blocks that only pointers into their middle reach.
  *
  * A search may take as long as marking did, and not often: snapshots by interval search again when the last
  * search's time was less than 1/PART of what has passed since. */
 #include "agent/snapshot/child.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "agent/os/os.h"
 #include "agent/profile/profile.h"
 
-enum { BLOCKS = 8, WAITS = 4, LEAST_BYTES = 64 << 10, LEAST_PART = 100, PART = 50, EACH = 8 };
-_Static_assert(BLOCKS + WAITS <= PATH_TARGETS, "one search for all");
+enum { BLOCKS = 8, WAITS = 4, FINDINGS = 4, ALL = BLOCKS + WAITS + FINDINGS };
+enum { LEAST_BYTES = 64 << 10, LEAST_PART = 100, PART = 50, EACH = 8 };
+_Static_assert((unsigned)ALL <= PATH_TARGETS, "one search for all");
 static const uint64_t LEAST_NS = 100000000, MOST_NS = 1000000000;
 static const uint64_t NOTE_KEY = 0x70617468; /* of the time before which none by interval searches */
 
@@ -30,6 +33,7 @@ struct few {
 struct holder {
     uint32_t stack;
     bool wait;
+    struct finding *finding;   /* of this one: its example */
     double bytes;              /* in use, estimated */
     uint64_t tasks;            /* that wait */
     uint64_t since_ns;         /* the one that waits longest */
@@ -145,8 +149,33 @@ static unsigned by_tasks(const struct judgement *j, struct holder *out)
     return n;
 }
 
+static unsigned by_findings(const struct judgement *j, struct holder *out)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < j->findings.n && n < FINDINGS; i++) {
+        struct finding *f = (struct finding *)j->findings.items + i;
+        if (!f->reached) continue;
+        out[n] = (struct holder){.stack = f->stack, .finding = f};
+        add_object(&out[n++], f->example, 0);
+    }
+    return n;
+}
+
+/* Into its evidence, an object, where there is room. */
+static void tell_finding(struct finding *f, const char *steps)
+{
+    size_t n = strlen(f->evidence);
+    if (n + strlen(steps) + sizeof ",\"path\":" >= sizeof f->evidence) return;
+    f->evidence[n - 1] = 0;
+    finding_add(f, "%s\"path\":%s}", n > 2 ? "," : "", steps);
+}
+
 static void record(struct judgement *j, const struct holder *h, const char *steps)
 {
+    if (h->finding) {
+        tell_finding(h->finding, steps);
+        return;
+    }
     *(struct path_rec *)child_vec_add(&j->paths, sizeof(struct path_rec)) =
         (struct path_rec){.stack = h->stack, .wait = h->wait, .steps = steps};
 }
@@ -154,10 +183,10 @@ static void record(struct judgement *j, const struct holder *h, const char *step
 static void search(struct marker *m, const struct snapshot_job *job, struct judgement *j, struct holder *h, unsigned n,
                    uint64_t deadline_ns)
 {
-    static char text[BLOCKS + WAITS][1200]; /* of the child, which lives for one snapshot */
-    struct path_target t[BLOCKS + WAITS];
-    struct object_ref object[BLOCKS + WAITS][2 * EACH];
-    const struct holder *of[BLOCKS + WAITS];
+    static char text[ALL][1200]; /* of the child, which lives for one snapshot */
+    struct path_target t[ALL];
+    struct object_ref object[ALL][2 * EACH];
+    const struct holder *of[ALL];
     unsigned nt = 0;
     for (unsigned i = 0; i < n; i++) {
         struct object_ref o;
@@ -183,13 +212,14 @@ static void search(struct marker *m, const struct snapshot_job *job, struct judg
 
 void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns)
 {
-    struct holder h[BLOCKS + WAITS];
+    struct holder h[ALL];
     uint64_t begin = os_mono_ns(), *next = judge_note(NOTE_KEY);
     if (job->request.trigger == TRIGGER_INTERVAL && (!next || begin < *next)) return;
     uint64_t most = mark_ns < LEAST_NS ? LEAST_NS : mark_ns > MOST_NS ? MOST_NS : mark_ns;
     unsigned n = by_bytes(j, h);
     choose_blocks(m, j, h, n);
     n += by_tasks(j, h + n);
+    n += by_findings(j, h + n);
     if (n) search(m, job, j, h, n, begin + most);
     uint64_t end = os_mono_ns();
     if (next) *next = end + PART * (end - begin);

@@ -263,6 +263,7 @@ static void one_sample(const struct heap_sample *h, struct object_ref o, uint32_
     } else if (bit_of(w->inner, o.index)) {
         v->interior++;
         v->interior_bytes += h->requested;
+        v->interior_one = o;
         if (age > v->oldest_interior_ms) v->oldest_interior_ms = age;
     }
 }
@@ -283,6 +284,7 @@ struct site {
     uint32_t stack, oldest_ms;
     uint64_t objects, bytes, direct;
     double est_objects, est_bytes;
+    struct object_ref example; /* of blocks that are reached */
 };
 
 static struct site *site_of(struct child_map *map, struct child_vec *sites, uint32_t stack)
@@ -313,7 +315,9 @@ static void emit(const struct site *s, enum seep_rule rule, enum seep_confidence
                           .est_objects = s->est_objects,
                           .est_bytes = s->est_bytes,
                           .sampled = prof_rate() != 1,
-                          .oldest_ns = (uint64_t)s->oldest_ms * 1000000};
+                          .oldest_ns = (uint64_t)s->oldest_ms * 1000000,
+                          .reached = rule == SEEP_RULE_INTERIOR_ONLY,
+                          .example = s->example};
     finding_add(f, "{");
     if (rule == SEEP_RULE_UNREACHABLE_MEMORY)
         finding_add(f, "\"direct\":%lu,\"indirect\":%lu", (unsigned long)s->direct,
@@ -334,9 +338,11 @@ static void find_unreachable(void)
             add_to_site(s, v->unreachable, v->unreachable_bytes, p->size, v->oldest_ms);
             s->direct += v->direct;
         }
-        if (v->interior)
-            add_to_site(site_of(&by_stack_interior, &interior, p->stack), v->interior, v->interior_bytes, p->size,
-                        v->oldest_interior_ms);
+        if (v->interior) {
+            struct site *s = site_of(&by_stack_interior, &interior, p->stack);
+            add_to_site(s, v->interior, v->interior_bytes, p->size, v->oldest_interior_ms);
+            s->example = v->interior_one;
+        }
     }
     enum seep_confidence proven = H.j->proofs ? SEEP_PROVEN : SEEP_LIKELY;
     for (size_t i = 0; i < sites.n; i++)

@@ -59,6 +59,7 @@ struct group {
     uint32_t stack;
     enum seep_rule rule;
     uint64_t n, bytes, dropped, longest_ns, period_ns;
+    struct object_ref example;
 };
 
 static void add_to_group(struct child_map *index, struct child_vec *groups, const struct timer_rec *r,
@@ -68,6 +69,7 @@ static void add_to_group(struct child_map *index, struct child_vec *groups, cons
     struct group *g = child_group(index, groups, (uint64_t)stack << 8 | (uint64_t)rule, sizeof *g);
     g->stack = stack;
     g->rule = rule;
+    g->example = r->o;
     g->n++;
     g->bytes += span_elem(&T.m->spans[r->o.span]);
     g->dropped += r->t.dropped;
@@ -88,7 +90,9 @@ static void emit(struct judgement *j, const struct group *g)
                           .objects = g->n,
                           .bytes = g->bytes,
                           .est_objects = (double)g->n,
-                          .est_bytes = (double)g->bytes};
+                          .est_bytes = (double)g->bytes,
+                          .reached = g->rule == SEEP_RULE_UNDRAINED_TICKER,
+                          .example = g->example};
     finding_add(f, "{\"period_ns\":%lu,\"dropped\":%lu,\"due_ns\":%lu", (unsigned long)g->period_ns,
                 (unsigned long)g->dropped, (unsigned long)g->longest_ns);
     finding_add_doubt(f, j);
