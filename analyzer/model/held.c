@@ -38,12 +38,25 @@ static json_t *path_of(struct recording *r, const struct snapshot *s, bool wait,
     return j;
 }
 
+/* Where most tasks that were started there wait: the id of that stack, 0 when there are none. */
+static int64_t waits_at(struct recording *r, const struct finding *f)
+{
+    static const char sql[] =
+        "SELECT stack FROM (SELECT stack FROM task WHERE snapshot = ? AND create_stack = ? AND stack > 0 LIMIT 1000) "
+        "GROUP BY stack ORDER BY count(*) DESC, stack LIMIT 1";
+    struct query *q = store_query(r->store, sql, 2, f->snapshot->id, f->create_stack->id);
+    int64_t id = query_next(q) ? query_count(q, 0, "task.stack") : 0;
+    query_end(q);
+    return id;
+}
+
 static void add_path(struct recording *r, struct finding *f)
 {
-    bool wait = strcmp(f->rule, "stuck-task") == 0;
-    int64_t seq = 0;
-    if (!f->stack || !(wait || (strcmp(f->rule, "growing-site") == 0 && !f->tasks))) return;
-    json_t *steps = path_of(r, f->snapshot, wait, f->stack->id, &seq);
+    bool grows = strcmp(f->rule, "growing-site") == 0, wait = f->tasks || strcmp(f->rule, "stuck-task") == 0;
+    int64_t stack = f->stack ? f->stack->id : 0, seq = 0;
+    if (!grows && strcmp(f->rule, "stuck-task") != 0) return;
+    if (!stack && wait && f->create_stack) stack = waits_at(r, f);
+    json_t *steps = stack ? path_of(r, f->snapshot, wait, stack, &seq) : NULL;
     json_t *j = steps ? json_loads(f->evidence, 0, NULL) : NULL;
     if (json_is_object(j)) {
         json_object_set(j, "path", steps);

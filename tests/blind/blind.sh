@@ -40,7 +40,7 @@ for line in open(tmp + "/modes"):
     if rule == "none":
         n, count, others = 0, 0, [f for f in found if f["confidence"] != "info"]
     told = all(f["evidence"].get(k) for f in hits for k in needed.get(rule, []))
-    if mode.startswith("global-") or mode == "undrained-ticker":  # what keeps it from being proven is said, too
+    if mode.startswith("global-") or mode in ("undrained-ticker", "select-ticker"):  # what keeps it from being proven is said, too
         told = told and all((f["evidence"].get("path") or [{}])[0].get("at") == "global" for f in hits)
     confidence = ",".join(sorted({f["confidence"] for f in hits})) or "-"
     ok = 0.9 * int(count) <= n <= int(count) and (confidence in ("likely", "growing") or rule == "none") and told and not others
