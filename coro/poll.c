@@ -13,7 +13,8 @@
  *   3. A wake-up is a hint: the waiter tries its operation again.
  * Locks: the entry's (an object lock). Entries are metadata, made at a descriptor's first wait.
  *
- * Tried and dropped: arming for one event by EPOLL_CTL_MOD at each wait (a system call more for each request of a server). */
+ * Tried and dropped: arming for one event by EPOLL_CTL_MOD at each wait (a system call more for each request of a server); an epoll
+ * instance for each p, and larger batches (no faster; figures in docs/coro.md). */
 #include "coro/runtime.h"
 
 #include <fcntl.h>
