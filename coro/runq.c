@@ -13,7 +13,6 @@
 #include "coro/runq.h"
 
 enum { STEAL_NEXT_RELAX = 200 };
-enum { AHEAD = 8, FRAME_LINES = 2 }; /* what is fetched before its turn */
 
 void list_push(struct g_list *l, struct g *g)
 {
@@ -87,16 +86,12 @@ void global_put_list(struct g_list *l)
     colock_release(&sched.lock);
 }
 
-/* Hides the misses of long queues: of the one that comes after AHEAD others the top of its frame, whose address its descriptor has, which was
- * asked for AHEAD switches ago. What is left of a switch among 100,000 is one page walk for each stack, and the lines themselves: bench/coro/loop.c
- * touches the same without a runtime. Tried: groups of eight at a time, line by line (a bare loop is slower with that), and three lines. */
-static inline void look_ahead(const struct ring *r, uint32_t head, uint32_t tail)
+/* Of n elements, what stands in one piece both from here in a p's ring and from there in the global one. */
+static uint32_t run_length(uint32_t n, uint32_t here, uint32_t there)
 {
-    if (tail - head <= AHEAD) return;
-    const char *sp = atomic_load_explicit(&r->slots[(head + AHEAD) % RUNQ_SIZE], memory_order_relaxed)->sp;
-    for (uint32_t line = 0; line < FRAME_LINES; line++) __builtin_prefetch(sp + line * 64, 1);
-    if (tail - head > 2 * AHEAD)
-        __builtin_prefetch(atomic_load_explicit(&r->slots[(head + 2 * AHEAD) % RUNQ_SIZE], memory_order_relaxed), 1);
+    if (n > RUNQ_SIZE - here) n = RUNQ_SIZE - here;
+    if (n > sched.global_cap - there) n = sched.global_cap - there;
+    return n;
 }
 
 /* Of p->later. */
@@ -107,40 +102,68 @@ void global_put_later(struct p *p)
     uint32_t head = atomic_load_explicit(&r->head, memory_order_acquire), n;
     do {
         n = atomic_load_explicit(&r->tail, memory_order_relaxed) - head;
-        for (uint32_t i = 0; i < n; i++)
-            *global_at(had + i) = atomic_load_explicit(&r->slots[(head + i) % RUNQ_SIZE], memory_order_relaxed);
+        for (uint32_t i = 0, k; i < n; i += k) {
+            uint32_t from = (head + i) % RUNQ_SIZE, to = (sched.global_head + had + i) & (sched.global_cap - 1);
+            k = run_length(n - i, from, to);
+            struct g *_Atomic *slots = &r->slots[from];
+            struct g **gs = &sched.global[to];
+#pragma GCC unroll 8
+            for (uint32_t j = 0; j < k; j++) gs[j] = atomic_load_explicit(&slots[j], memory_order_relaxed);
+        }
     } while (!atomic_compare_exchange_strong(&r->head, &head, head + n));
     atomic_store(&sched.nglobal, had + n);
+}
+
+/* With sched.lock held. p's ring takes a fair share of the global queue, but for the first `skip`, and behind its end, as hints for
+ * look_ahead(), what comes next. */
+static void fill(struct p *p, uint32_t skip)
+{
+    uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed);
+    struct ring *r = &p->runq;
+    uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+    uint32_t room = RUNQ_SIZE - (tail - atomic_load_explicit(&r->head, memory_order_acquire));
+    uint32_t want = (n + sched.nprocs - 1) / sched.nprocs;
+    if (want > RUNQ_SIZE / 2) want = RUNQ_SIZE / 2;
+    want -= skip;
+    if (want > room) want = room;
+    n -= skip;
+    p->deep = n > want;
+    p->fed = atomic_load_explicit(&p->tick, memory_order_relaxed);
+    uint32_t copy = want + HINTS;
+    if (copy > n) copy = n;
+    if (copy > room) copy = room;
+    for (uint32_t i = 0, k; i < copy; i += k) {
+        uint32_t from = (sched.global_head + skip + i) & (sched.global_cap - 1), to = (tail + i) % RUNQ_SIZE;
+        k = run_length(copy - i, to, from);
+        struct g *_Atomic *slots = &r->slots[to];
+        struct g *const *gs = &sched.global[from];
+#pragma GCC unroll 8
+        for (uint32_t j = 0; j < k; j++) atomic_store_explicit(&slots[j], gs[j], memory_order_relaxed);
+    }
+    atomic_store_explicit(&r->tail, tail + want, memory_order_release);
+    sched.global_head += skip + want;
+    atomic_store_explicit(&sched.nglobal, n - want, memory_order_release);
+}
+
+/* As global_get() of a batch, all of it into p's ring. */
+void global_fill(struct p *p)
+{
+    fill(p, 0);
 }
 
 /* With sched.lock held. batch: takes a fair share into p's ring too. */
 struct g *global_get(struct p *p, bool batch)
 {
-    uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed), want = 0;
-    if (batch) p->deep = n > RUNQ_SIZE;
+    uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed);
+    if (batch) p->deep = false;
     if (!n) return NULL;
     struct g *first = *global_at(0);
     if (batch) {
-        want = --n / sched.nprocs;
-        n++;
-        if (want > RUNQ_SIZE / 2 - 1) want = RUNQ_SIZE / 2 - 1;
-        struct ring *r = &p->runq;
-        uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
-        uint32_t room = RUNQ_SIZE - (tail - atomic_load_explicit(&r->head, memory_order_acquire));
-        if (want > room) want = room;
-        for (uint32_t i = 0; i < want; i++)
-            atomic_store_explicit(&r->slots[(tail + i) % RUNQ_SIZE], *global_at(i + 1), memory_order_relaxed);
-        atomic_store_explicit(&r->tail, tail + want, memory_order_release);
+        fill(p, 1);
+    } else {
+        sched.global_head++;
+        atomic_store_explicit(&sched.nglobal, n - 1, memory_order_release);
     }
-    sched.global_head += want + 1;
-    n -= want + 1;
-    atomic_store_explicit(&sched.nglobal, n, memory_order_release);
-    if (want <= AHEAD || !p->deep) return first;
-    /* The ring looks ahead within itself: here the beginning of the next batch, whose descriptors were fetched at that of this one. */
-    uint32_t head = atomic_load_explicit(&p->runq.head, memory_order_relaxed);
-    for (uint32_t i = 0; i < AHEAD; i++)
-        __builtin_prefetch(atomic_load_explicit(&p->runq.slots[(head + i) % RUNQ_SIZE], memory_order_relaxed)->sp, 1);
-    for (uint32_t i = 0; i < 2 * AHEAD && i < n; i++) __builtin_prefetch(*global_at(i), 1);
     return first;
 }
 
@@ -218,7 +241,7 @@ struct g *ring_get_slow(struct p *p, struct ring *r)
         uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
         if (head == tail) return NULL;
         struct g *g = atomic_load_explicit(&r->slots[head % RUNQ_SIZE], memory_order_relaxed);
-        if (p->deep) look_ahead(r, head, tail);
+        if (p->deep) look_ahead(r, head);
         if (!p->shared) {
             atomic_store_explicit(&r->head, head + 1, memory_order_release);
             return g;

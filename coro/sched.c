@@ -10,8 +10,9 @@
  *      switch_arrive() on the new stack: before, its registers are not saved.
  *   2. A submitter publishes work, then (a full fence) looks whether a p is idle and no m is looking for work. An m that stops
  *      looking says so, then (a full fence) looks at all queues once more. So work and an idle p are never both left alone.
- *   3. Every 64th switch looks at the global queue and the timers first, and at the ring before runnext; every switch counts
- *      in p->tick, and whoever counts looks whether it is the turn of that.
+ *   3. Every 64th switch looks at the timers and, in turns, at the global queue or the ring before anything else; every switch counts in
+ *      p->tick, and whoever counts looks whether it is the turn of that. The global queue has had its turn when a batch was taken from it within
+ *      the last 128.
  *   4. Who yields while others wait in the global queue goes behind them, by way of p->later, which is emptied into it before the p
  *      takes anything from there.
  * Model: Go's runtime/proc.go. Tried and dropped: always going through g0 as Go does (two switches instead of one); taking the lock of
@@ -115,10 +116,22 @@ void sched_to_g0(struct m *m, struct g *g, enum post post)
     switch_leave(g, m, NULL, post);
 }
 
+/* Of every second of these ticks the other one is the ring's: while some come and go by the global queue, it is not forgotten. */
+static bool global_turn(const struct p *p)
+{
+    return atomic_load_explicit(&p->tick, memory_order_relaxed) % (2 * FAIR_TICKS) == 0;
+}
+
+/* A batch from the global queue was taken not long ago: it is not its turn yet. */
+static bool recently_fed(const struct p *p)
+{
+    return atomic_load_explicit(&p->tick, memory_order_relaxed) - p->fed <= 2 * FAIR_TICKS;
+}
+
 static bool nothing_else(struct p *p)
 {
     fp_check();
-    return !atomic_load_explicit(&sched.nglobal, memory_order_relaxed) &&
+    return (!atomic_load_explicit(&sched.nglobal, memory_order_relaxed) || !global_turn(p) || recently_fed(p)) &&
            !atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed);
 }
 static inline void count_tick(struct p *p)
@@ -169,6 +182,62 @@ void sched_yield_to_others(struct g *g)
     switch_leave(g, m, next, POST_YIELD);
 }
 
+/* For yield_deep(): what is due now and then. False: more than that is. */
+static bool deep_prepare(struct p *p)
+{
+    if (atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS == 0) {
+        if (!nothing_else(p)) return false;
+        count_tick(p);
+    }
+    if (ring_used(&p->runq)) return true;
+    colock_acquire(&sched.lock);
+    global_put_later(p);
+    global_fill(p);
+    colock_release(&sched.lock);
+    return ring_used(&p->runq) != 0;
+}
+
+static void yield_deep(struct g *g, struct m *m, struct p *p);
+static COLD void yield_prepare(struct g *g, struct m *m, struct p *p)
+{
+    if (deep_prepare(p))
+        yield_deep(g, m, p);
+    else
+        sched_yield_to_others(g);
+}
+
+/* co_yield_now() with a p that nobody shares and others in the global queue: to p->later, by a call of its own, so that the way is as short as there.
+ * The ring goes first, then p->later by way of the global queue, also when that is empty by now. */
+static __attribute__((noinline)) void yield_deep(struct g *g, struct m *m, struct p *p)
+{
+    uint32_t tick = atomic_load_explicit(&p->tick, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&p->runq.head, memory_order_relaxed);
+    if (unlikely(tick % FAIR_TICKS == 0 || head == atomic_load_explicit(&p->runq.tail, memory_order_relaxed))) {
+        yield_prepare(g, m, p);
+        return;
+    }
+    uint32_t tail = atomic_load_explicit(&p->later.tail, memory_order_relaxed);
+    struct g *to = atomic_load_explicit(&p->runq.slots[head % RUNQ_SIZE], memory_order_relaxed);
+    if (unlikely(atomic_load_explicit(&p->runnext, memory_order_relaxed) != NULL ||
+                 tail - atomic_load_explicit(&p->later.head, memory_order_relaxed) >= RUNQ_SIZE ||
+                 (g->flags | to->flags) & G_ASIDE)) {
+        sched_yield_to_others(g);
+        return;
+    }
+    look_ahead(&p->runq, head);
+    int saved = errno_get();
+    atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
+    atomic_store_explicit(&m->prev, g, memory_order_relaxed);
+    g_set_status(g, G_RUNNABLE);
+    uint64_t schedules = switch_begin(m, to);
+    atomic_store_explicit(&p->later.slots[tail % RUNQ_SIZE], g, memory_order_relaxed);
+    atomic_store_explicit(&p->later.tail, tail + 1, memory_order_release);
+    atomic_store_explicit(&p->runq.head, head + 1, memory_order_release);
+    struct context_left l = switch_go(g, to, POST_NONE, schedules);
+    switch_arrive(l);
+    errno_set(saved);
+}
+
 static __attribute__((noinline)) void yield_slow(void)
 {
     struct m *m = context_m();
@@ -190,7 +259,10 @@ CO_EXPORT void co_yield_now(void)
     struct m *m = context_m();
     struct p *p = m ? m->p : NULL;
     if (unlikely(!p || p->unusual || stack_canaries)) {
-        yield_slow();
+        if (likely(p && p->deep && !p->shared && !stack_canaries))
+            yield_deep(g, m, p);
+        else
+            yield_slow();
         return;
     }
     uint32_t tick = atomic_load_explicit(&p->tick, memory_order_relaxed);
@@ -387,8 +459,10 @@ static struct g *find_runnable(struct m *m)
         uint32_t tick = atomic_load_explicit(&p->tick, memory_order_relaxed);
         if (atomic_load_explicit(&p->timers.first_ns, memory_order_relaxed)) timer_run(p, os_mono_ns());
         if (tick % FAIR_TICKS == 0) {
-            atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
-            if ((g = look_global(p, false)) != NULL) return g;
+            bool global = global_turn(p);
+            count_tick(p);
+            if (global && (g = look_global(p, false)) != NULL) return g;
+            if ((g = runq_get_fair(p)) != NULL) return g;
         }
         if ((g = runq_get(p)) != NULL) return g;
         if ((g = look_global(p, true)) != NULL) return g;

@@ -138,11 +138,12 @@ struct p {
     union {
         struct {
             bool shared; /* it is not the only one: others steal */
-            bool deep;   /* the global queue is long: look ahead */
+            bool deep;   /* something was left in the global queue: look ahead */
         };
         uint16_t unusual; /* one of them */
     };
     struct g *_Atomic runnext; /* readied by the running one: goes next */
+    uint32_t fed;              /* tick of the last batch from the global queue */
     _Atomic int64_t live;      /* coroutines begun less those ended here; sched.live has the rest */
     struct g *free_g;          /* dead, with a stack of the default class; LIFO */
     uint32_t free_gs;
