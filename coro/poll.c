@@ -18,6 +18,7 @@
 #include "coro/runtime.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -165,6 +166,7 @@ bool poll_ready(struct g_list *out, int64_t timeout_ns)
 {
     struct epoll_event ev[EVENTS];
     if (!poll_init()) return false;
+    if (timeout_ns != 0) memset(ev, 0, sizeof ev); /* what stood there before would be a root while we sleep */
     int n = wait_events(ev, timeout_ns);
     if (n == -EBADF || n == -EINVAL) lost(out);
     for (int i = 0; i < n; i++) {
