@@ -61,30 +61,34 @@ struct context_here {
     struct m *m;       /* of this thread, for ever; NULL: none of the runtime's */
 };
 
-/* The current coroutine of this thread; NULL on a thread that is none of the runtime's. Read anew each time: a compiler may keep the
- * address of a thread-local variable over a switch, so C code never names it directly. */
-static inline struct g *context_self(void)
-{
-    struct g *g;
-    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(g) : : "memory");
-    return g;
-}
-static inline void context_set_self(struct g *g)
-{
-    uintptr_t off;
-    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)" : "=&r"(off) : "r"(g) : "memory");
-}
-static inline uint64_t *context_rseq(void)
-{
-    uint64_t *p;
-    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:8(%0), %0" : "=r"(p) : : "memory");
-    return p;
-}
-static inline void context_set_rseq(uint64_t *p)
-{
-    uintptr_t off;
-    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:8(%0)" : "=&r"(off) : "r"(p) : "memory");
-}
+/* Reads and sets a pointer of struct context_here, by hand and anew each time: a compiler may keep the address of a thread-local variable
+ * over a switch, so C code never names it. */
+#define CONTEXT_POINTER(type, get, set, at)                                                                           \
+    static inline type *get(void)                                                                                     \
+    {                                                                                                                 \
+        type *p;                                                                                                      \
+        __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:" #at "(%0), %0" : "=r"(p) : : "memory"); \
+        return p;                                                                                                     \
+    }                                                                                                                 \
+    static inline void set(type *p)                                                                                   \
+    {                                                                                                                 \
+        uintptr_t off;                                                                                                \
+        __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:" #at "(%0)"                          \
+                         : "=&r"(off)                                                                                 \
+                         : "r"(p)                                                                                     \
+                         : "memory");                                                                                 \
+    }
+/* The current coroutine of this thread; NULL on a thread that is none of the runtime's. */
+CONTEXT_POINTER(struct g, context_self, context_set_self, 0)
+CONTEXT_POINTER(uint64_t, context_rseq, context_set_rseq, 8)
+/* The m of this thread, which is that of the current coroutine until it parks. Through the coroutine it would be known only when that is: each
+ * switch then waits for what the one before stored. */
+CONTEXT_POINTER(struct m, context_m, context_set_m, 24)
+_Static_assert(offsetof(struct context_here, self) == 0 && offsetof(struct context_here, rseq_cs) == 8 &&
+                   offsetof(struct context_here, lock_by) == 16 && offsetof(struct context_here, m) == 24,
+               "known to the accessors and to coro_arch.h");
+#undef CONTEXT_POINTER
+
 static inline void context_rseq_done(void)
 {
     uint64_t *p = context_rseq();
@@ -100,19 +104,6 @@ static inline void context_set_lock_by(uint8_t how)
 {
     uintptr_t off;
     __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovb %1, %%fs:16(%0)" : "=&r"(off) : "q"(how) : "memory");
-}
-/* The m of this thread, which is that of the current coroutine until it parks. Through the coroutine it would be known only when that is: each
- * switch then waits for what the one before stored. */
-static inline struct m *context_m(void)
-{
-    struct m *m;
-    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %%fs:24(%0), %0" : "=r"(m) : : "memory");
-    return m;
-}
-static inline void context_set_m(struct m *m)
-{
-    uintptr_t off;
-    __asm__ volatile("movq co_current_@gottpoff(%%rip), %0\n\tmovq %1, %%fs:24(%0)" : "=&r"(off) : "r"(m) : "memory");
 }
 /* Where a thread-local variable of the initial set stands, relative to the thread pointer: the same in every thread. */
 static inline uintptr_t context_thread_pointer(void)

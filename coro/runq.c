@@ -116,7 +116,7 @@ void global_put_later(struct p *p)
 
 /* With sched.lock held. p's ring takes a fair share of the global queue, but for the first `skip`, and behind its end, as hints for
  * look_ahead(), what comes next. */
-static void fill(struct p *p, uint32_t skip)
+void global_fill(struct p *p, uint32_t skip)
 {
     uint32_t n = atomic_load_explicit(&sched.nglobal, memory_order_relaxed);
     struct ring *r = &p->runq;
@@ -145,12 +145,6 @@ static void fill(struct p *p, uint32_t skip)
     atomic_store_explicit(&sched.nglobal, n - want, memory_order_release);
 }
 
-/* As global_get() of a batch, all of it into p's ring. */
-void global_fill(struct p *p)
-{
-    fill(p, 0);
-}
-
 /* With sched.lock held. batch: takes a fair share into p's ring too. */
 struct g *global_get(struct p *p, bool batch)
 {
@@ -159,7 +153,7 @@ struct g *global_get(struct p *p, bool batch)
     if (!n) return NULL;
     struct g *first = *global_at(0);
     if (batch) {
-        fill(p, 1);
+        global_fill(p, 1);
     } else {
         sched.global_head++;
         atomic_store_explicit(&sched.nglobal, n - 1, memory_order_release);

@@ -13,7 +13,7 @@ struct g *runq_take_shared(struct p *p);         /* runnext, which a thief may t
 struct g *ring_get_slow(struct p *p, struct ring *r);
 
 /* Hides the misses of long queues: of the one that comes after AHEAD others the top of its frame is fetched, whose address its descriptor
- * has, which was asked for AHEAD switches ago. What stands behind the ring's end is a hint (runq.c: fill()), or old: a descriptor in any
+ * has, which was asked for AHEAD switches ago. What stands behind the ring's end is a hint (global_fill()), or old: a descriptor in any
  * case, for they never go away. The processor does not retire a prefetch before its page is found, so what is left of a switch among
  * 100,000 is the page walk, overlapped by as many switches as fit between the two: instructions and stores count here. Tried: groups
  * of 2 to 32 stacks at a time (no better, or slower), one line (slower) and three. */

@@ -106,7 +106,7 @@ void global_put(struct g *g);
 void global_put_list(struct g_list *l);
 bool global_reserve(uint32_t n); /* room for n coroutines in all */
 struct g *global_get(struct p *p, bool batch);
-void global_fill(struct p *p); /* the same, with nothing left for the caller */
+void global_fill(struct p *p, uint32_t skip); /* a batch into p's ring, but for the first `skip` */
 void list_push(struct g_list *l, struct g *g);
 struct g *list_pop(struct g_list *l);
 

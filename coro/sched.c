@@ -149,8 +149,7 @@ struct g *sched_pick_fair(struct p *p)
 
 static struct g *look_global(struct p *p, bool batch)
 {
-    bool later = batch && atomic_load_explicit(&p->later.head, memory_order_relaxed) !=
-                              atomic_load_explicit(&p->later.tail, memory_order_relaxed);
+    bool later = batch && ring_used(&p->later);
     if (!atomic_load_explicit(&sched.nglobal, memory_order_relaxed) && !later) return NULL;
     colock_acquire(&sched.lock);
     if (later) global_put_later(p);
@@ -192,9 +191,25 @@ static bool deep_prepare(struct p *p)
     if (ring_used(&p->runq)) return true;
     colock_acquire(&sched.lock);
     global_put_later(p);
-    global_fill(p);
+    global_fill(p, 0);
     colock_release(&sched.lock);
     return ring_used(&p->runq) != 0;
+}
+
+/* From g to `to`, the first of p's ring, which stands at head; g takes the place `tail` of another ring or the same one. Nobody shares p. */
+INLINE void yield_to(struct g *g, struct m *m, struct p *p, struct g *to, struct ring *place, uint32_t tick,
+                     uint32_t head, uint32_t tail)
+{
+    int saved = errno_get();
+    atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
+    atomic_store_explicit(&m->prev, g, memory_order_relaxed);
+    g_set_status(g, G_RUNNABLE);
+    uint64_t schedules = switch_begin(m, to);
+    atomic_store_explicit(&place->slots[tail % RUNQ_SIZE], g, memory_order_relaxed);
+    atomic_store_explicit(&place->tail, tail + 1, memory_order_release);
+    atomic_store_explicit(&p->runq.head, head + 1, memory_order_release);
+    switch_arrive(switch_go(g, to, POST_NONE, schedules));
+    errno_set(saved);
 }
 
 static void yield_deep(struct g *g, struct m *m, struct p *p);
@@ -225,17 +240,7 @@ static __attribute__((noinline)) void yield_deep(struct g *g, struct m *m, struc
         return;
     }
     look_ahead(&p->runq, head);
-    int saved = errno_get();
-    atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
-    atomic_store_explicit(&m->prev, g, memory_order_relaxed);
-    g_set_status(g, G_RUNNABLE);
-    uint64_t schedules = switch_begin(m, to);
-    atomic_store_explicit(&p->later.slots[tail % RUNQ_SIZE], g, memory_order_relaxed);
-    atomic_store_explicit(&p->later.tail, tail + 1, memory_order_release);
-    atomic_store_explicit(&p->runq.head, head + 1, memory_order_release);
-    struct context_left l = switch_go(g, to, POST_NONE, schedules);
-    switch_arrive(l);
-    errno_set(saved);
+    yield_to(g, m, p, to, &p->later, tick, head, tail);
 }
 
 static __attribute__((noinline)) void yield_slow(void)
@@ -243,8 +248,8 @@ static __attribute__((noinline)) void yield_slow(void)
     struct m *m = context_m();
     struct p *p = m ? m->p : NULL;
     if (p && atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS == 0 && nothing_else(p)) {
-        count_tick(
-            p); /* as sched_pick_fair() does; and by the short way, where the others are parked, so that returns are predicted */
+        /* As sched_pick_fair() does; and by the short way, where the others are parked, so that returns are predicted. */
+        count_tick(p);
         co_yield_now();
         return;
     }
@@ -275,17 +280,7 @@ CO_EXPORT void co_yield_now(void)
         yield_slow();
         return;
     }
-    int saved = errno_get();
-    atomic_store_explicit(&p->tick, tick + 1, memory_order_relaxed);
-    atomic_store_explicit(&m->prev, g, memory_order_relaxed);
-    g_set_status(g, G_RUNNABLE);
-    uint64_t schedules = switch_begin(m, to);
-    atomic_store_explicit(&p->runq.slots[tail % RUNQ_SIZE], g, memory_order_relaxed);
-    atomic_store_explicit(&p->runq.tail, tail + 1, memory_order_release);
-    atomic_store_explicit(&p->runq.head, head + 1, memory_order_release);
-    struct context_left l = switch_go(g, to, POST_NONE, schedules);
-    switch_arrive(l);
-    errno_set(saved);
+    yield_to(g, m, p, to, &p->runq, tick, head, tail);
 }
 
 /* The descriptor goes to the free list while its coroutine is still on the way to the switch: the list is its p's, and so is the thread. */
@@ -518,7 +513,7 @@ _Noreturn void sched_loop(struct m *m)
             }
         }
         struct p *p = m->p;
-        atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1, memory_order_relaxed);
+        count_tick(p);
         switch_arrive(switch_to(m, &m->g0, g, POST_NONE));
     }
 }
