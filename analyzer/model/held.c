@@ -52,9 +52,9 @@ static int64_t waits_at(struct recording *r, const struct finding *f)
 
 static void add_path(struct recording *r, struct finding *f)
 {
-    bool grows = strcmp(f->rule, "growing-site") == 0, wait = f->tasks || strcmp(f->rule, "stuck-task") == 0;
+    bool stuck = strcmp(f->rule, "stuck-task") == 0, wait = stuck || f->tasks;
     int64_t stack = f->stack ? f->stack->id : 0, seq = 0;
-    if (!grows && strcmp(f->rule, "stuck-task") != 0) return;
+    if (!stuck && strcmp(f->rule, "growing-site") != 0) return;
     if (!stack && wait && f->create_stack) stack = waits_at(r, f);
     json_t *steps = stack ? path_of(r, f->snapshot, wait, stack, &seq) : NULL;
     json_t *j = steps ? json_loads(f->evidence, 0, NULL) : NULL;

@@ -138,9 +138,8 @@ static const char *held_by(const struct finding *f)
     if (strcmp(f->rule, "leaked-ticker") == 0 || strcmp(f->rule, "leaked-timer") == 0)
         return "the runtime's heap of timers, and nothing else";
     if (f->confidence == SEEP_PROVEN && f->tasks) return "its own stack, and those of tasks that are stuck with it";
-    return "(no path was recorded: that is done for retained blocks, pointers to dead frames, tickers that nobody "
-           "drains, "
-           "and the sites with most bytes and tasks)";
+    return "(no path was recorded: that is done for retained blocks, pointers to dead frames, tickers that "
+           "nobody drains, and the sites with most bytes and tasks)";
 }
 
 void report_held_by(struct emit *e, struct recording *r, const struct finding *f)
