@@ -21,11 +21,14 @@
 
 /* Control socket: an abstract Unix stream socket named "\0seep/<pid>". The client sends one line,
  *     snapshot LABEL\n      take a snapshot; LABEL may be empty
+ *     path WHAT\n           take one that looks for what holds WHAT: the block at an address, "0x…", or what was allocated, or is
+ *                           waited for, at up to SEEP_WANTED stacks, by their keys (stack_key.h): 16 hexadecimal digits each, commas between
  *     out PATH\n            record to PATH from now on (absolute; refused when already recording)
  *     ping\n
  * and reads one line: "ok SNAPSHOT_SEQ RECORDING_PATH\n" or "error TEXT\n". Both sides check the peer's
  * credentials: same user, or root. */
 #define SEEP_CONTROL_PREFIX "seep/"
+enum { SEEP_WANTED = 16 };
 
 enum seep_confidence { SEEP_PROVEN, SEEP_LIKELY, SEEP_GROWING, SEEP_INFO };
 #define SEEP_CONFIDENCE_NAMES                 \

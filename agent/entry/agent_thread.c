@@ -201,6 +201,7 @@ static bool told_to_leave(void)
 
 static void *agent_main(void *slot)
 {
+    ((struct thread *)slot)->frames_hi = (uintptr_t)__builtin_frame_address(0);
     raw_sigmask(SIG_SETMASK, &ALL_SIGNALS, NULL);
     private_descriptors();
     sys6(SYS_prctl, PR_SET_NAME, (long)"seep", 0, 0, 0, 0);

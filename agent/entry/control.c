@@ -136,19 +136,53 @@ static bool is_clean(const char *s) /* no control characters in what goes into a
     return true;
 }
 
+static void take(struct client *c, const struct snapshot_request *req)
+{
+    struct snapshot_result res;
+    if (snapshot_take(req, &res) == 0)
+        reply_ok(c, res.seq);
+    else
+        reply_error(c, res.message);
+}
+
 static void snapshot_command(struct client *c, const char *label)
 {
     struct snapshot_request req = {.trigger = TRIGGER_CONTROL};
-    struct snapshot_result res;
     if (strlen(label) >= sizeof req.label || !is_clean(label)) {
         reply_error(c, "the label is longer than 255 bytes or has control characters");
         return;
     }
     strcpy(req.label, label);
-    if (snapshot_take(&req, &res) == 0)
-        reply_ok(c, res.seq);
-    else
-        reply_error(c, res.message);
+    take(c, &req);
+}
+
+/* Hexadecimal digits, 1 to 16 of them; where they end. NULL: there are none. */
+static const char *read_hex(const char *s, uint64_t *out)
+{
+    const char *p = s;
+    *out = 0;
+    for (; p < s + 16; p++) {
+        int digit = *p >= '0' && *p <= '9' ? *p - '0' : *p >= 'a' && *p <= 'f' ? *p - 'a' + 10 : -1;
+        if (digit < 0) break;
+        *out = *out << 4 | (unsigned)digit;
+    }
+    return p > s ? p : NULL;
+}
+
+static void path_command(struct client *c, const char *what)
+{
+    struct snapshot_request req = {.trigger = TRIGGER_CONTROL};
+    req.wanted_address = strncmp(what, "0x", 2) == 0;
+    const char *p = req.wanted_address ? what + 2 : what;
+    for (bool more = true; more; p++) {
+        p = req.nwanted < SEEP_WANTED ? read_hex(p, &req.wanted[req.nwanted++]) : NULL;
+        more = p && *p == ',' && !req.wanted_address;
+        if (!p || (*p && !more)) {
+            reply_error(c, "what to look for is an address or up to 16 keys of stacks");
+            return;
+        }
+    }
+    take(c, &req);
 }
 
 static void out_command(struct client *c, const char *path)
@@ -174,6 +208,8 @@ static void command(struct client *c)
     const char *arg;
     if ((arg = after(c->line, "snapshot")))
         snapshot_command(c, arg);
+    else if ((arg = after(c->line, "path")))
+        path_command(c, arg);
     else if ((arg = after(c->line, "out")))
         out_command(c, arg);
     else if ((arg = after(c->line, "ping")) && *arg == 0)

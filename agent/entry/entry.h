@@ -44,7 +44,7 @@ struct thread {
     uint32_t exit_rounds;
     uintptr_t stack_lo, stack_hi;
     uintptr_t tls;
-    uintptr_t frames_hi;           /* the program's frames are below, libc's and static TLS above; 0: unknown */
+    uintptr_t frames_hi; /* the program's (or the agent's) frames are below, libc's and static TLS above; 0: unknown */
     const struct agent_tls *state; /* of the thread; valid while it has not ended */
     uint32_t create_stack;         /* stack id */
     void *(*routine)(void *);      /* until the thread has read them */

@@ -167,8 +167,9 @@ void *child_group(struct child_map *index, struct child_vec *items, uint64_t key
 void child_sort(void *base, size_t n, size_t size, int (*cmp)(const void *, const void *))
 {
     char *a = base;
-    char tmp[256];
-    if (n < 2 || size > sizeof tmp) return;
+    char tmp[512];
+    if (size > sizeof tmp) child_fail(-E2BIG, "items of %zu bytes are not sorted", size);
+    if (n < 2) return;
     size_t ordered = 1;
     while (ordered < n && cmp(a + (ordered - 1) * size, a + ordered * size) <= 0) ordered++;
     if (ordered == n) return; /* often so */

@@ -126,8 +126,8 @@ struct mark_page {
 
 /* Where words that are marked from stand. */
 struct origin {
-    enum origin_kind { FROM_MEMORY, FROM_STACK, FROM_REGISTER, FROM_TASK, FROM_KERNEL } kind;
-    uint64_t id;     /* of a stack or register: the thread; of FROM_TASK: index of the task */
+    enum origin_kind { FROM_MEMORY, FROM_STACK, FROM_REGISTER, FROM_TASK, FROM_KERNEL, FROM_RING } kind;
+    uint64_t id; /* of a stack or register: the thread; of FROM_TASK: index of the task; of FROM_RING: of the target */
     uintptr_t delta; /* they stand at their address in the program plus this */
 };
 
@@ -310,6 +310,14 @@ struct wait_rec {
     uint8_t kind;
     bool reached;
 };
+/* From where a path may lead to an object: see found_by() in path.c. */
+enum path_kind {
+    PATH_NONE,
+    PATH_ANY,
+    PATH_BLOCK, /* from stacks only where nothing else is found */
+    PATH_WAIT,  /* the same, and not from stacks of tasks that wait */
+    PATH_RING   /* from one block: of a ring of finalizers, which keeps itself */
+};
 struct finding {
     enum seep_rule rule;
     enum seep_confidence confidence;
@@ -319,8 +327,9 @@ struct finding {
     double est_objects, est_bytes;
     bool sampled;
     uint64_t oldest_ns;
-    bool reached;              /* it is about memory that is reached, like */
-    struct object_ref example; /* this; holders.c adds what holds it */
+    enum path_kind path;       /* not PATH_NONE: holders.c adds what holds */
+    struct object_ref example; /* this */
+    struct object_ref ring;    /* PATH_RING: from there */
     char evidence[2048];
 };
 /* Appends to the evidence, a JSON object; what does not fit is left out. Returns its length. */
@@ -334,9 +343,9 @@ struct age_rec {
     uint32_t stack, bucket;
     uint64_t objects, bytes;
 };
-struct path_rec { /* a row of the table path */
-    uint32_t stack;
-    bool wait; /* to what a task waits for; else to a block */
+struct path_rec {     /* a row of the table path */
+    const char *kind; /* as there */
+    uint32_t stack;   /* 0: not known */
     const char *steps;
 };
 struct judgement {
@@ -407,23 +416,29 @@ void cover_note(struct marker *m, struct object_ref o, const uintptr_t *w, const
 void cover_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j); /* after judge_heap() */
 
 /* ---- path.c: from a root to one object of each target, as a JSON array in buf; found: it was, in time. */
-enum { PATH_TARGETS = 16 };
+enum { PATH_TARGETS = 32 };
 struct path_target {
-    enum { PATH_ANY, PATH_BLOCK, PATH_WAIT } kind; /* which roots count: see found_by() */
+    enum path_kind kind;
     const struct object_ref *of;
     unsigned n;
+    struct object_ref ring; /* PATH_RING: from there */
     bool found;
     char *buf;
     size_t size;
 };
 void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
                unsigned n, uint64_t deadline_ns);
+/* A block and what holds it, a step without members. Returns the length. */
+size_t path_under(struct marker *m, const char *at, struct object_ref of, char *buf, size_t size);
 /* Where a word stands, as such an array of one or two: a global, or a block that is live. Returns the length. */
 size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size);
 void judge_visit_tasks(const struct snapshot_job *job); /* in visit mode: every stack of a task that is no thread */
 uint32_t object_site(struct marker *m, struct object_ref o); /* stack id of a sampled object's allocation, or 0 */
 
-/* ---- holders.c: paths for the stacks with most bytes and most waiting tasks; after all verdicts */
+/* ---- store_intern.c */
+uint64_t stack_key(uint32_t id); /* of stack_key.h; costs as much as its frames */
+
+/* ---- holders.c: paths for what was asked for, or the stacks with most bytes and most waiting tasks; after all verdicts */
 void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns);
 
 /* ---- account.c */

@@ -36,7 +36,13 @@ struct candidate {
 
 struct cycle_site {
     uint32_t stack;
+    struct object_ref example, ring; /* one that never runs, and the block that keeps itself and it */
     uint64_t objects, bytes, kept;
+};
+
+struct queue { /* of calls that are due and not begun */
+    uint64_t n, oldest_ns;
+    uintptr_t oldest; /* its block */
 };
 
 static struct {
@@ -65,7 +71,7 @@ static void mark_whole(uintptr_t p)
 }
 
 /* What the calls need: their arguments, and the blocks whose calls are due or being made. */
-static void mark_needed(uint64_t *queued, uint64_t *oldest_ns)
+static void mark_needed(struct queue *q)
 {
     const struct finalizer_call *now = finalizer_current();
     mark_whole((uintptr_t)now->object);
@@ -76,8 +82,9 @@ static void mark_needed(uint64_t *queued, uint64_t *oldest_ns)
         mark_whole((uintptr_t)f->arg);
         if (f->state != FINALIZER_READY || !f->object) continue;
         mark_whole(f->object);
-        ++*queued;
-        if (*oldest_ns == 0 || f->since_ns < *oldest_ns) *oldest_ns = f->since_ns;
+        if (q->n++ > 0 && f->since_ns >= q->oldest_ns) continue;
+        q->oldest_ns = f->since_ns;
+        q->oldest = f->object;
     }
 }
 
@@ -110,8 +117,8 @@ static void take_turns(void)
     }
 }
 
-/* The candidate at the end of the chain of "marked by" is marked: it is in a cycle. */
-static bool never_runs(uint32_t i)
+/* The candidate at the end of the chain of "marked by" is marked: it is in a cycle. Its index + 1; 0: it is not. */
+static uint32_t cycle_of(uint32_t i)
 {
     uint32_t at = i;
     while (candidate(at)->by && candidate(at)->by != at + 1) at = candidate(at)->by - 1;
@@ -122,7 +129,7 @@ static bool never_runs(uint32_t i)
         candidate(i)->by = end;
         i = next;
     }
-    return cycle;
+    return end;
 }
 
 static struct finding *new_finding(struct judgement *j, enum seep_rule rule, enum seep_confidence c, uint32_t stack)
@@ -138,10 +145,15 @@ static void tell_cycles(struct judgement *j)
     struct child_map index = {0};
     for (uint32_t i = 0; i < Z.candidates.n; i++) {
         const struct candidate *c = candidate(i);
-        if (!mark_is_marked(Z.m, c->o) || !never_runs(i)) continue;
+        uint32_t ring = mark_is_marked(Z.m, c->o) ? cycle_of(i) : 0;
+        if (!ring) continue;
         uint32_t stack = finalizer_at(c->slot)->stack;
         struct cycle_site *s = child_group(&index, &sites, stack, sizeof *s);
         s->stack = stack;
+        if (s->objects == 0 || ring == i + 1) {
+            s->example = c->o;
+            s->ring = candidate(ring - 1)->o;
+        }
         s->objects++;
         s->bytes += span_elem(&Z.m->spans[c->o.span]);
         s->kept += c->kept;
@@ -153,44 +165,54 @@ static void tell_cycles(struct judgement *j)
         f->est_objects = (double)s->objects;
         f->bytes = s->kept > s->bytes ? s->kept : s->bytes;
         f->est_bytes = (double)f->bytes;
+        f->path = PATH_RING;
+        f->example = s->example;
+        f->ring = s->ring;
         finding_add(f, "{\"finalizers\":%lu,\"own_bytes\":%lu", (unsigned long)s->objects, (unsigned long)s->bytes);
         finding_add_doubt(f, j);
         finding_add(f, "}");
     }
 }
 
-static void tell_backlog(const struct snapshot_job *job, struct judgement *j, uint64_t queued, uint64_t oldest_ns)
+static void tell_backlog(const struct snapshot_job *job, struct judgement *j, const struct queue *q)
 {
     const struct finalizer_call *now = finalizer_current();
     uint64_t at = job->mono_ns, in_call = now->tid && at > now->since_ns ? at - now->since_ns : 0;
-    if (queued == 0 || (in_call < STUCK_NS && queued < BACKLOG)) return;
+    if (q->n == 0 || (in_call < STUCK_NS && q->n < BACKLOG)) return;
     uint32_t stack = 0;
     for (size_t i = 0; now->tid && i < j->ntasks; i++)
         if (j->tasks[i].is_thread && j->tasks[i].id == (uint64_t)now->tid) stack = j->tasks[i].stack;
     struct finding *f = new_finding(j, SEEP_RULE_FINALIZER_BACKLOG, SEEP_LIKELY, stack);
     f->create_stack = now->stack;
-    f->objects = queued;
-    f->est_objects = (double)queued;
-    f->oldest_ns = at > oldest_ns ? at - oldest_ns : 0;
-    finding_add(f, "{\"queued\":%lu,\"in_call_ns\":%lu}", (unsigned long)queued, (unsigned long)in_call);
+    f->objects = q->n;
+    f->est_objects = (double)q->n;
+    f->oldest_ns = at > q->oldest_ns ? at - q->oldest_ns : 0;
+    finding_add(f, "{\"queued\":%lu,\"in_call_ns\":%lu", (unsigned long)q->n, (unsigned long)in_call);
+    struct object_ref o;
+    char path[1200];
+    if (mark_resolve(Z.m, q->oldest, &o)) {
+        path_under(Z.m, "finalizers", o, path, sizeof path);
+        finding_add(f, ",\"path\":%s", path);
+    }
+    finding_add(f, "}");
 }
 
 void finalizers_judge(struct marker *m, const struct snapshot_job *job, struct judgement *j)
 {
-    uint64_t queued = 0, oldest_ns = 0;
+    struct queue queue = {0};
     if (!finalizers_any() && !finalizer_current()->tid) return;
     Z.m = m;
     Z.turn = 0;
     Z.candidates = (struct child_vec){0};
     Z.by_object = (struct child_map){0};
-    mark_needed(&queued, &oldest_ns);
+    mark_needed(&queue);
     collect();
     m->watch = true;
     m->hit = on_hit;
     take_turns();
     m->watch = false;
     tell_cycles(j);
-    tell_backlog(job, j, queued, oldest_ns);
+    tell_backlog(job, j, &queue);
     for (uint32_t i = 0; i < Z.candidates.n; i++) {
         struct candidate *c = candidate(i);
         mark_word_of(m, c->o)->extra &= ~(1ull << (c->o.index & 63));

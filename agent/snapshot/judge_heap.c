@@ -316,7 +316,7 @@ static void emit(const struct site *s, enum seep_rule rule, enum seep_confidence
                           .est_bytes = s->est_bytes,
                           .sampled = prof_rate() != 1,
                           .oldest_ns = (uint64_t)s->oldest_ms * 1000000,
-                          .reached = rule == SEEP_RULE_INTERIOR_ONLY,
+                          .path = rule == SEEP_RULE_INTERIOR_ONLY ? PATH_BLOCK : PATH_NONE,
                           .example = s->example};
     finding_add(f, "{");
     if (rule == SEEP_RULE_UNREACHABLE_MEMORY)

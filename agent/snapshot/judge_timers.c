@@ -91,7 +91,7 @@ static void emit(struct judgement *j, const struct group *g)
                           .bytes = g->bytes,
                           .est_objects = (double)g->n,
                           .est_bytes = (double)g->bytes,
-                          .reached = g->rule == SEEP_RULE_UNDRAINED_TICKER,
+                          .path = g->rule == SEEP_RULE_UNDRAINED_TICKER ? PATH_BLOCK : PATH_NONE,
                           .example = g->example};
     finding_add(f, "{\"period_ns\":%lu,\"dropped\":%lu,\"due_ns\":%lu", (unsigned long)g->period_ns,
                 (unsigned long)g->dropped, (unsigned long)g->longest_ns);

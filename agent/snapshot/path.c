@@ -10,6 +10,9 @@
  *
  * Steps:  {"at":"global","module":PATH,"offset":ELF address}   {"at":"stack","thread":TID}   {"at":"register","thread":TID}
  *         {"at":"task","task":ID}   {"at":"memory","address":A}   {"at":"kernel"}
+ *         {"at":"itself" or "ring", …}: the block itself, or another that never can be freed, with the members of "block"
+ *         and of holders.c, alone: {"at":"unreached"}, {"at":"late"}: not found in time
+ *         {"at":"finalizers"}: the queue of those that are due
  *         {"at":"blocks","n":how many more stand here}
  *         {"at":"block","bytes":N,"offset":of the pointer in it,"site":first address of its allocation's stack, as module and offset} */
 #include "agent/snapshot/child.h"
@@ -76,6 +79,9 @@ static bool in_frontier(uint32_t n)
 /* Stacks hold what is being worked with, too: they count where nothing else is found, and for waits not those of tasks that wait. */
 static struct root *found_by(uint32_t target, const struct origin *from)
 {
+    bool ring = P.targets[target].kind == PATH_RING;
+    if (ring || from->kind == FROM_RING)
+        return ring && from->kind == FROM_RING && from->id == target ? &P.roots[target] : NULL;
     bool stack = from->kind == FROM_STACK || from->kind == FROM_REGISTER || from->kind == FROM_TASK;
     if (!stack || P.targets[target].kind == PATH_ANY) return &P.roots[target];
     if (P.targets[target].kind == PATH_WAIT && from->kind == FROM_TASK && P.j->tasks[from->id].blocked) return NULL;
@@ -92,6 +98,19 @@ static void look_at_root(void *arg, const uintptr_t *lo, const uintptr_t *hi, co
             *r = (struct root){n, *from, (uintptr_t)w - from->delta};
             P.left -= r == &P.roots[node_at(n)->target];
         }
+}
+
+/* The words of the block that keeps itself. Its pointers into itself do not count. */
+static void look_at_rings(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const struct path_target *t = &P.targets[i];
+        if (t->kind != PATH_RING || P.roots[i].node) continue;
+        uintptr_t lo = object_base(P.m, t->ring), hi = lo + span_elem(&P.m->spans[t->ring.span]);
+        struct origin from = {.kind = FROM_RING, .id = i};
+        for (const uintptr_t *w = (const uintptr_t *)lo; w < (const uintptr_t *)hi; w++)
+            if (*w - lo >= hi - lo) look_at_root(NULL, w, w + 1, &from);
+    }
 }
 
 static void set_page_bits(struct object_ref o)
@@ -226,12 +245,31 @@ static void put_memory(struct out *o, uintptr_t at)
     PUT(o, "{\"at\":\"memory\",\"address\":%lu}", (unsigned long)at);
 }
 
+static void put_site(struct out *o, struct object_ref of)
+{
+    const uintptr_t *pcs;
+    uint32_t generation, site = object_site(P.m, of);
+    if (site && stack_get(site, &pcs, &generation) > 0) put_code(o, pcs[0], generation);
+}
+
+/* The block is what the path leads to, or a ring keeps that. */
+static void put_ring(struct out *o, const struct root *r)
+{
+    const struct path_target *t = &P.targets[r->from.id];
+    bool itself = object_key(t->ring) == object_key(t->of[0]);
+    PUT(o, "{\"at\":\"%s\",\"bytes\":%lu,\"offset\":%lu", itself ? "itself" : "ring",
+        (unsigned long)span_elem(&P.m->spans[t->ring.span]), (unsigned long)(r->at - object_base(P.m, t->ring)));
+    put_site(o, t->ring);
+    PUT(o, "}");
+}
+
 static void put_root(struct out *o, const struct root *r)
 {
     switch (r->from.kind) {
     case FROM_STACK: PUT(o, "{\"at\":\"stack\",\"thread\":%lu}", (unsigned long)r->from.id); return;
     case FROM_REGISTER: PUT(o, "{\"at\":\"register\",\"thread\":%lu}", (unsigned long)r->from.id); return;
     case FROM_KERNEL: PUT(o, "{\"at\":\"kernel\"}"); return;
+    case FROM_RING: put_ring(o, r); return;
     case FROM_TASK: {
         const struct task_rec *t = &P.j->tasks[r->from.id];
         PUT(o, "{\"at\":\"task\",\"provider\":\"%s\",\"task\":%lu}", provider_get(t->provider)->name,
@@ -245,11 +283,9 @@ static void put_root(struct out *o, const struct root *r)
 
 static void put_block(struct out *o, const struct node *n, bool last)
 {
-    const uintptr_t *pcs;
-    uint32_t generation, site = object_site(P.m, n->o);
     PUT(o, ",{\"at\":\"block\",\"bytes\":%lu", (unsigned long)span_elem(&P.m->spans[n->o.span]));
     if (!last) PUT(o, ",\"offset\":%u", n->offset);
-    if (site && stack_get(site, &pcs, &generation) > 0) put_code(o, pcs[0], generation);
+    put_site(o, n->o);
     PUT(o, "}");
 }
 
@@ -285,6 +321,7 @@ void path_find(struct marker *m, const struct snapshot_job *job, const struct ju
     size_t first = 0;
     for (int round = 0; round < ROUNDS && os_mono_ns() < deadline_ns && set_frontier(first); round++) {
         look_at_roots(job);
+        look_at_rings(n);
         first = P.nodes.n;
         if (!P.left || !pass_over_heap(round % 2 == 0, deadline_ns)) break;
     }
@@ -293,6 +330,17 @@ void path_find(struct marker *m, const struct snapshot_job *job, const struct ju
         targets[i].found = r->node != 0;
         if (targets[i].found) put_path_of(&targets[i], r);
     }
+}
+
+size_t path_under(struct marker *m, const char *at, struct object_ref of, char *buf, size_t size)
+{
+    struct out o = {buf, 0, size};
+    struct node n = {.o = of};
+    P.m = m;
+    PUT(&o, "[{\"at\":\"%s\"}", at);
+    put_block(&o, &n, true);
+    PUT(&o, "]");
+    return o.n;
 }
 
 size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size)

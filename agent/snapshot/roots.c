@@ -247,6 +247,7 @@ static void mark_dtv(uintptr_t tp)
 static void mark_descriptor(const struct thread *t)
 {
     uintptr_t from = t->ended ? t->tls : t->tls - TLS_BELOW_TP;
+    if (!t->ended && inside(t->frames_hi, from, t->tls)) from = t->frames_hi;
     mark_dtv(t->tls);
     roots_mark_range(from > t->stack_lo ? from : t->stack_lo, t->stack_hi);
 }

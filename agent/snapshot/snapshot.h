@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/contract/contract.h"
 #include "agent/contract/task.h"
 #include "agent/profile/profile.h"
 
@@ -34,6 +35,10 @@ struct snapshot_request {
     char label[256];
     struct check_data *check; /* shared memory for the verdicts, which are not recorded then; NULL: record */
     int tid;                  /* of a check: who asked */
+    /* What holds these is asked: the block at an address (one), or stacks by their keys. */
+    unsigned nwanted;
+    bool wanted_address;
+    uint64_t wanted[SEEP_WANTED];
 };
 
 static inline bool snapshot_is_recorded(const struct snapshot_request *req)

@@ -27,6 +27,7 @@ int64_t store_get(sqlite3_stmt *s, const char *kinds, ...);
 /* ---- store_intern.c: rows that several snapshots and processes share */
 void intern_begin(int64_t process);
 int64_t intern_stack(uint32_t stack_id); /* row of an interned stack of the agent; 0 for 0 */
+int64_t intern_unknown_stack(void);      /* the one without frames */
 void intern_mappings(void);              /* rows of the process's modules */
 
 /* UTF-8 with what is not replaced by U+FFFD; in a buffer that the next call overwrites. */

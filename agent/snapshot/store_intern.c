@@ -95,6 +95,15 @@ void intern_mappings(void)
     }
 }
 
+/* The image of a frame, if there is one; its offset and its key. */
+static const struct prof_module *resolve(uintptr_t pc, uint32_t generation, uint64_t *offset, uint64_t *key)
+{
+    const struct prof_module *m = modules_find(pc - 1, generation);
+    *offset = m ? pc - m->bias : pc;
+    *key = seep_frame_key(!m ? "" : m->build_id[0] ? m->build_id : m->path, *offset);
+    return m;
+}
+
 /* A return address may be one past the end of its function, and of its module: look at the byte before it. */
 static uint32_t frame_of(uintptr_t pc, uint32_t generation)
 {
@@ -102,15 +111,8 @@ static uint32_t frame_of(uintptr_t pc, uint32_t generation)
     if (*slot) return *slot - 1;
     struct frame_rec *f = child_vec_add(&I.frames, sizeof *f);
     *slot = (uint32_t)I.frames.n;
-    const struct prof_module *m = modules_find(pc - 1, generation);
-    if (m) {
-        f->image = intern_image(m);
-        f->offset = pc - m->bias;
-        f->key = seep_frame_key(m->build_id[0] ? m->build_id : m->path, f->offset);
-    } else {
-        f->offset = pc;
-        f->key = seep_frame_key("", pc);
-    }
+    const struct prof_module *m = resolve(pc, generation, &f->offset, &f->key);
+    if (m) f->image = intern_image(m);
     return (uint32_t)I.frames.n - 1;
 }
 
@@ -123,6 +125,34 @@ static uint32_t frame_row(uint32_t index)
                                            : store_get(I.frame_get, "ii", f->image, (int64_t)f->offset);
     }
     return (uint32_t)f->row;
+}
+
+uint64_t stack_key(uint32_t id)
+{
+    const uintptr_t *pcs;
+    uint32_t generation;
+    uint64_t hash = SEEP_KEY_INIT, offset, key;
+    unsigned n = stack_get(id, &pcs, &generation);
+    for (unsigned i = 0; i < n && i < PROF_MAX_DEPTH; i++) {
+        resolve(pcs[i], generation, &offset, &key);
+        hash = seep_stack_key_add(hash, key);
+    }
+    return hash;
+}
+
+static int64_t add_stack(uint64_t hash, const uint32_t *frames, unsigned n)
+{
+    sqlite3_bind_int64(I.stack_add, 1, (int64_t)hash);
+    sqlite3_bind_blob(I.stack_add, 2, frames, (int)(n * sizeof *frames), SQLITE_STATIC);
+    if (sqlite3_step(I.stack_add) != SQLITE_DONE) store_fail();
+    sqlite3_reset(I.stack_add);
+    return sqlite3_last_insert_rowid(store_db);
+}
+
+int64_t intern_unknown_stack(void)
+{
+    int64_t row = store_get(I.stack_get, "i", (int64_t)SEEP_KEY_INIT);
+    return row ? row : add_stack(SEEP_KEY_INIT, (const uint32_t[]){0}, 0);
 }
 
 int64_t intern_stack(uint32_t id)
@@ -142,11 +172,7 @@ int64_t intern_stack(uint32_t id)
     int64_t row = store_get(I.stack_get, "i", (int64_t)hash);
     if (!row) {
         for (unsigned i = 0; i < n; i++) frames[i] = frame_row(frames[i]);
-        sqlite3_bind_int64(I.stack_add, 1, (int64_t)hash);
-        sqlite3_bind_blob(I.stack_add, 2, frames, (int)(n * sizeof *frames), SQLITE_STATIC);
-        if (sqlite3_step(I.stack_add) != SQLITE_DONE) store_fail();
-        sqlite3_reset(I.stack_add);
-        row = sqlite3_last_insert_rowid(store_db);
+        row = add_stack(hash, frames, n);
     }
     return I.stack_rows[id] = row;
 }

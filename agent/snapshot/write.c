@@ -173,8 +173,8 @@ static void write_paths(int64_t snapshot, const struct judgement *j)
         store_prepare("INSERT OR IGNORE INTO path (snapshot, kind, stack, steps) VALUES (?1, ?2, ?3, ?4)");
     const struct path_rec *p = (const struct path_rec *)j->paths.items;
     for (size_t i = 0; i < j->paths.n; i++, p++) {
-        int64_t stack = intern_stack(p->stack);
-        if (stack) store_run(s, "itit", snapshot, p->wait ? "wait" : "block", stack, p->steps);
+        int64_t stack = p->stack ? intern_stack(p->stack) : intern_unknown_stack();
+        store_run(s, "itit", snapshot, p->kind, stack, p->steps);
     }
 }
 

@@ -133,6 +133,10 @@ struct snapshot_reply {
     const char *path; /* of the recording; NULL: the process does not record to a file */
 };
 int snapshot_ask(int pid, const char *label, const char *out, struct snapshot_reply *reply);
+/* The same with a request of contract.h, a line without its end. */
+int snapshot_request(int pid, const char *out, const char *request, struct snapshot_reply *reply);
+/* seep snapshot --path (snapshot_path.c): what holds the block at an address, or those of a function. An exit code. */
+int snapshot_path(int pid, const char *out, const char *what, bool json);
 
 /* ---- gate --self-test (self_test.c): does this gate find a leak on this machine, and nothing where there is none? 0, or an
  * exit code with the message printed. */

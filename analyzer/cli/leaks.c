@@ -54,7 +54,7 @@ static int show_held(const struct leaks *l, struct recording *r, struct snapshot
     if (!view_failed(r, &code) && nf == 0)
         code = fail(EXIT_USAGE,
                     "leaks: %s has no finding %s (`seep leaks` shows them with their ids), and no path to a block of a "
-                    "function of that name",
+                    "function of that name (`seep snapshot --path` asks the running program)",
                     l->view.file, l->path);
     if (!code) {
         struct emit e;

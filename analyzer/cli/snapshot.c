@@ -20,13 +20,18 @@ enum { REPLY_SECONDS = 120 };
 
 struct ask {
     int pid;
-    const char *label, *out;
+    const char *label, *out, *path;
     bool json;
 };
+
+enum { KEY_PATH = KEY_PRIVATE };
 
 static const struct argp_option options[] = {
     {"label", 'l', "TEXT", 0, "name the snapshot", 1},
     {"output", 'o', "FILE", 0, "record to FILE, where the process does not record yet", 1},
+    {"path", KEY_PATH, "ADDRESS|NAME", 0,
+     "look for what holds the block at ADDRESS (0x…), or blocks and waiting tasks of functions named so, and show it",
+     1},
     {"json", KEY_JSON, NULL, 0, "print JSON for programs", 2},
     {0},
 };
@@ -40,6 +45,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         a->label = arg;
         return 0;
     case KEY_JSON: a->json = true; return 0;
+    case KEY_PATH:
+        if (!*arg || strpbrk(arg, "\n")) args_fail(state, "--path takes an address or a function's name");
+        a->path = arg;
+        return 0;
     case 'o':
         if (strpbrk(arg, "\n")) args_fail(state, "-o takes a name without line ends");
         a->out = arg;
@@ -50,6 +59,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!a->pid) args_fail(state, "no process is named");
+        if (a->path && a->label) args_fail(state, "--path and --label are not for one snapshot");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -133,7 +143,7 @@ static int exchange(const struct ask *a, int fd, const char *request, char *repl
     return fail(EXIT_CANNOT, "process %d: %s", a->pid, strncmp(reply, "error ", 6) == 0 ? reply + 6 : reply);
 }
 
-static int converse(const struct ask *a, char *reply, size_t size)
+static int converse(const struct ask *a, const char *question, char *reply, size_t size)
 {
     char request[PATH_MAX + 300], *dir = NULL;
     int fd = -1, code = 0;
@@ -147,22 +157,29 @@ static int converse(const struct ask *a, char *reply, size_t size)
         if (code) return code;
     }
     code = dial(a, &fd);
-    snprintf(request, sizeof request, "snapshot %s\n", a->label ? a->label : "");
+    snprintf(request, sizeof request, "%s\n", question);
     if (code == 0) code = exchange(a, fd, request, reply, size);
     if (fd >= 0) close(fd);
     return code;
 }
 
-int snapshot_ask(int pid, const char *label, const char *out, struct snapshot_reply *reply)
+int snapshot_request(int pid, const char *out, const char *request, struct snapshot_reply *reply)
 {
-    struct ask a = {.pid = pid, .label = label, .out = out};
-    int code = converse(&a, reply->text, sizeof reply->text);
+    struct ask a = {.pid = pid, .out = out};
+    int code = converse(&a, request, reply->text, sizeof reply->text);
     if (code) return code;
     char *seq = reply->text + strlen("ok"), *path;
     reply->seq = strtoll(seq, &path, 10);
     path += strspn(path, " ");
     reply->path = *path ? path : NULL;
     return 0;
+}
+
+int snapshot_ask(int pid, const char *label, const char *out, struct snapshot_reply *reply)
+{
+    char request[300];
+    snprintf(request, sizeof request, "snapshot %s", label ? label : "");
+    return snapshot_request(pid, out, request, reply);
 }
 
 int cmd_snapshot(int argc, char **argv)
@@ -172,11 +189,13 @@ int cmd_snapshot(int argc, char **argv)
         .parser = parse,
         .args_doc = "PID",
         .doc = "Asks the process PID, which runs under the agent, for a snapshot, and waits until it is stored.\v"
-               "Examples:\n  seep snapshot 1234\n  seep snapshot --label before-deploy 1234",
+               "Examples:\n  seep snapshot 1234\n  seep snapshot --label before-deploy 1234\n"
+               "  seep snapshot --path 0x7f3a12c04600 1234\n  seep snapshot --path session_new 1234",
     };
     struct ask a = {0};
     struct snapshot_reply reply;
     int code = args_parse(&argp, argc, argv, 0, &a);
+    if (code == 0 && a.path) return snapshot_path(a.pid, a.out, a.path, a.json);
     if (code == 0) code = snapshot_ask(a.pid, a.label, a.out, &reply);
     if (code) return code;
     struct emit e;

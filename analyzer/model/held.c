@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What holds memory that is no leak by itself: the table path (the agent's holders.c), for findings that need several snapshots, and for
- * any function that is asked for.
+ * any function or block that is asked for.
  *
  * Paths are searched for in some snapshots only: the newest one up to the finding's is taken. */
 #include <jansson.h>
@@ -85,13 +85,31 @@ static bool is_in(struct recording *r, struct stack *s, const char *function)
     return false;
 }
 
+/* A path alone. */
+static void push_path(struct recording *r, struct finding **f, size_t *n, struct stack *stack, struct snapshot *s,
+                      const char *kind, const char *text)
+{
+    json_t *steps = steps_of(r, text);
+    char *tidy = steps ? json_dumps(steps, JSON_COMPACT) : NULL;
+    if (tidy)
+        *findings_push(f, n) = (struct finding){.rule = "",
+                                                .noun = kind,
+                                                .stack = stack,
+                                                .snapshot = s,
+                                                .tasks = strcmp(kind, "wait") == 0,
+                                                .wait_reason = "",
+                                                .evidence = arena_printf(&r->arena, "{\"path\":%s}", tidy)};
+    free(tidy);
+    json_decref(steps);
+}
+
 /* Up to a process's last one, the newest first; ids of stacks that have one already are in `seen`. The table is read once. */
 static void paths_until(struct recording *r, struct snapshot *last, const char *function, struct map *seen,
                         struct finding **f, size_t *n)
 {
     static const char sql[] =
         "SELECT p.stack, p.kind, p.steps, s.seq FROM path p CROSS JOIN snapshot s ON s.id = p.snapshot "
-        "WHERE s.process = ? AND s.seq <= ? ORDER BY s.seq DESC, p.kind, p.stack";
+        "WHERE s.process = ? AND s.seq <= ? AND p.kind <> 'object' ORDER BY s.seq DESC, p.kind, p.stack";
     struct query *q = store_query(r->store, sql, 2, last->process->id, last->seq);
     for (struct snapshot *s = last; query_next(q);) {
         int64_t seq = query_count(q, 3, "snapshot.seq");
@@ -101,18 +119,8 @@ static void paths_until(struct recording *r, struct snapshot *last, const char *
         struct stack *stack = recording_stack(r, id);
         uint64_t key = (uint64_t)id * 2 + wait;
         if (!stack || map_get(seen, key) || !is_in(r, stack, function)) continue;
-        json_t *steps = steps_of(r, query_text(q, 2, "path.steps"));
-        char *text = steps ? json_dumps(steps, JSON_COMPACT) : NULL;
         map_put(seen, key, stack);
-        if (text)
-            *findings_push(f, n) = (struct finding){.rule = "",
-                                                    .stack = stack,
-                                                    .snapshot = s,
-                                                    .tasks = wait,
-                                                    .wait_reason = "",
-                                                    .evidence = arena_printf(&r->arena, "{\"path\":%s}", text)};
-        free(text);
-        json_decref(steps);
+        push_path(r, f, n, stack, s, wait ? "wait" : "block", query_text(q, 2, "path.steps"));
     }
     query_end(q);
 }
@@ -127,4 +135,40 @@ size_t recording_paths(struct recording *r, struct snapshot *const *snaps, size_
     for (size_t i = 0; i < nsnaps; i++) paths_until(r, snaps[i], function, &seen, f, &n);
     map_free(&seen);
     return n;
+}
+
+size_t recording_asked(struct recording *r, struct snapshot *s, struct finding **f)
+{
+    static const char sql[] = "SELECT stack, steps FROM path WHERE snapshot = ? AND kind = 'object'";
+    size_t n = 0;
+    *f = NULL;
+    if (!store_has(r->store, "path")) return 0;
+    struct query *q = store_query(r->store, sql, 1, s->id);
+    if (query_next(q))
+        push_path(r, f, &n, recording_stack(r, query_count(q, 0, "path.stack")), s, "object",
+                  query_text(q, 1, "path.steps"));
+    query_end(q);
+    return n;
+}
+
+static size_t keys_of(struct recording *r, struct query *q, const char *function, uint64_t *keys, size_t most)
+{
+    size_t n = 0;
+    while (n < most && query_next(q)) {
+        struct stack *stack = recording_stack(r, query_count(q, 0, "stack"));
+        if (is_in(r, stack, function)) keys[n++] = stack->hash;
+    }
+    query_end(q);
+    return n;
+}
+
+size_t stacks_named(struct recording *r, const struct snapshot *s, const char *function, uint64_t *keys, size_t most)
+{
+    static const char blocks[] = "SELECT stack FROM heap WHERE snapshot = ? AND allocs > frees GROUP BY stack "
+                                 "ORDER BY sum(alloc_bytes - free_bytes) DESC, stack";
+    static const char waits[] =
+        "SELECT stack FROM task WHERE snapshot = ? AND blocked_ns > 0 AND stack > 0 GROUP BY stack "
+        "ORDER BY count(*) DESC, stack";
+    size_t n = keys_of(r, store_query(r->store, blocks, 1, s->id), function, keys, most);
+    return n + keys_of(r, store_query(r->store, waits, 1, s->id), function, keys + n, most);
 }

@@ -73,8 +73,13 @@ size_t findings_all(struct recording *r, struct snapshot *const *snaps, size_t n
 /* held.c: a path into the evidence of those that several snapshots make, where one was recorded. */
 void findings_add_paths(struct recording *r, struct finding *f, size_t n);
 /* What holds blocks that were allocated, or what tasks wait for, in functions whose name has `function` in it: the newest path of each
- * stack, as findings of no rule with nothing but a path in their evidence. */
+ * stack, as findings of no rule with nothing but a path in their evidence; noun is the path's kind. */
 size_t recording_paths(struct recording *r, struct snapshot *const *snaps, size_t nsnaps, const char *function,
                        struct finding **f);
+/* What holds the block that s was asked for; the same, at most one. */
+size_t recording_asked(struct recording *r, struct snapshot *s, struct finding **f);
+/* Stacks with blocks in use, most bytes first, then those where tasks wait, most tasks first, that such a function is in: their keys,
+ * at most `most` of each. */
+size_t stacks_named(struct recording *r, const struct snapshot *s, const char *function, uint64_t *keys, size_t most);
 
 #endif

@@ -189,7 +189,7 @@ void report_held(struct emit *e, struct recording *r, const struct finding *f, s
     for (size_t i = 0; i < n; i++) {
         struct site site = stack_site(r, f[i].stack);
         emit_object(e, NULL);
-        emit_str(e, "kind", f[i].tasks ? "wait" : "block");
+        emit_str(e, "kind", f[i].noun);
         emit_int(e, "snapshot", f[i].snapshot->seq);
         if (e->json) {
             emit_object(e, "site");

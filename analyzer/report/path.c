@@ -45,6 +45,18 @@ static const char *block_words(struct recording *r, const json_t *step)
     return offset >= 0 ? arena_printf(&r->arena, "%s, by its pointer at +%lld", s, (long long)offset) : s;
 }
 
+#define NOTHING "nothing: no root and no live block holds a pointer to it"
+
+/* Of a kind that needs no more than its name. */
+static const char *fixed_words(const char *at)
+{
+    if (strcmp(at, "kernel") == 0) return "what the kernel keeps for the program";
+    if (strcmp(at, "finalizers") == 0) return "the queue of finalizers that are due";
+    if (strcmp(at, "unreached") == 0) return NOTHING;
+    if (strcmp(at, "late") == 0) return "(it is reached; no path was found in 10 seconds)";
+    return NULL;
+}
+
 static bool read_step(struct recording *r, const json_t *step, struct path_step *out)
 {
     const char *at = json_string_value(json_object_get(step, "at"));
@@ -61,15 +73,17 @@ static bool read_step(struct recording *r, const json_t *step, struct path_step 
         out->words = arena_printf(&r->arena, "stack of task %lld", (long long)task);
     else if (strcmp(at, "memory") == 0)
         out->words = arena_printf(&r->arena, "memory at 0x%llx", (unsigned long long)address);
-    else if (strcmp(at, "kernel") == 0)
-        out->words = "what the kernel keeps for the program";
+    else if (strcmp(at, "itself") == 0)
+        out->words = arena_printf(&r->arena, "itself, by its pointer at +%lld", (long long)number(step, "offset"));
+    else if (strcmp(at, "ring") == 0)
+        out->words = arena_printf(&r->arena, "a ring of finalizers: %s", block_words(r, step));
     else if (strcmp(at, "block") == 0)
         out->words = block_words(r, step);
     else if (strcmp(at, "blocks") == 0 && number(step, "n") > 0)
         out->words = arena_printf(&r->arena, "… %s", unit_plural(number(step, "n"), "more block"));
-    else
+    else if (!(out->words = fixed_words(at)))
         return false;
-    if (strcmp(at, "block") == 0 && im && site > 0) {
+    if ((strcmp(at, "block") == 0 || strcmp(at, "ring") == 0) && im && site > 0) {
         struct frame *f = arena_alloc(&r->arena, sizeof *f);
         *f = (struct frame){.id = -1, .image = im, .offset = (uint64_t)site};
         out->site = frame_site(frame_resolve(r, f), 0);
@@ -131,15 +145,17 @@ void report_path_text(struct emit *e, struct recording *r, const struct finding 
 /* Where no path was recorded: what is known of who holds it. */
 static const char *held_by(const struct finding *f)
 {
-    if (strcmp(f->rule, "unreachable-memory") == 0)
-        return f->direct ? "nothing: no root and no live block holds a pointer to it"
-                         : "other lost blocks, and nothing else";
+    if (strcmp(f->rule, "unreachable-memory") == 0) return f->direct ? NOTHING : "other lost blocks, and nothing else";
     if (strcmp(f->rule, "unreachable-interior") == 0) return "pointers into its middle";
     if (strcmp(f->rule, "leaked-ticker") == 0 || strcmp(f->rule, "leaked-timer") == 0)
         return "the runtime's heap of timers, and nothing else";
+    if (strcmp(f->rule, "finalizer-cycle") == 0) return "itself: a ring of blocks with finalizers, and nothing else";
+    if (strcmp(f->rule, "finalizer-backlog") == 0) return "the queue of finalizers that are due";
+    if (strcmp(f->rule, "defer-pileup") == 0) return "the task, until the function that defers returns";
+    if (strcmp(f->rule, "spinning-task") == 0) return "itself: a task that runs can reach whatever is on its stack";
+    if (strcmp(f->rule, "unreturned-memory") == 0) return "nothing: it is free";
     if (f->confidence == SEEP_PROVEN && f->tasks) return "its own stack, and those of tasks that are stuck with it";
-    return "(no path was recorded: that is done for retained blocks, pointers to dead frames, tickers that "
-           "nobody drains, and the sites with most bytes and tasks)";
+    return "(no path was recorded; `seep snapshot --path FUNCTION PID` has the running program look for it)";
 }
 
 void report_held_by(struct emit *e, struct recording *r, const struct finding *f)

@@ -14,6 +14,11 @@ done
 "$SEEP" leaks --path nowhere "$TMPDIR/run.seep" >"$TMPDIR/path" 2>&1
 [ $? = 2 ] && grep -q 'no path to a block' "$TMPDIR/path" || { fail "a path of a function that is not there"; cat "$TMPDIR/path"; }
 
+# What grows is looked for though twenty other places have more bytes.
+"$SEEP" run --rate 1 -o "$TMPDIR/slow.seep" -- "$BUILD/tests/control/slow_growth" >/dev/null 2>&1
+"$SEEP" leaks "$TMPDIR/slow.seep" >"$TMPDIR/path"
+grep -A 6 growing-site "$TMPDIR/path" | grep -q 'held by  global list ' || { fail "what holds a small site that grows"; cat "$TMPDIR/path"; }
+
 # What `seep run` says at its end is what `seep leaks` says.
 "$SEEP" leaks "$TMPDIR/run.seep" >"$TMPDIR/leaks"
 for file in summary leaks; do

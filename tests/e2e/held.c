@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Blocks held in different ways, whose addresses it prints: one in a list, what that owns, one that is lost, one that was freed. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct session {
+    struct session *next;
+    char *name;
+    char pad[100];
+};
+static struct session *sessions;
+static void *table;
+
+static __attribute__((noinline)) void session_new(void)
+{
+    struct session *s = calloc(1, sizeof *s);
+    s->name = malloc(32);
+    s->next = sessions;
+    sessions = s;
+}
+
+/* Kept in a form that is no pointer. */
+static uintptr_t hidden[4];
+
+static __attribute__((noinline)) void plant(void)
+{
+    for (int i = 0; i < 100; i++) session_new();
+    struct session *s = sessions;
+    for (int i = 0; i < 50; i++) s = s->next;
+    void *lost = malloc(77), *freed = malloc(1500);
+    hidden[0] = ~(uintptr_t)s;
+    hidden[1] = ~(uintptr_t)s->name;
+    hidden[2] = ~(uintptr_t)lost;
+    hidden[3] = ~(uintptr_t)freed;
+    free(freed);
+    table = malloc(1 << 20);
+}
+
+static __attribute__((noinline)) void scrub(void)
+{
+    char area[16384];
+    memset(area, 0, sizeof area);
+    __asm__ volatile("" ::"r"(area) : "memory");
+}
+
+int main(void)
+{
+    plant();
+    for (int i = 0; i < 4; i++) dprintf(1, "0x%lx\n", (unsigned long)~hidden[i]);
+    scrub();
+    pause();
+    return 0;
+}
