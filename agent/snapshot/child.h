@@ -428,6 +428,23 @@ struct path_target {
 };
 void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
                unsigned n, uint64_t deadline_ns);
+/* ---- path_forward.c: the same for targets that are asked for; all that are reached are found, but those that nothing but a timer or a
+ * finalizer keeps. PATH_RING is not for it. */
+enum path_end { PATH_ALL, PATH_LATE };
+enum path_end path_find_forward(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
+                                struct path_target *targets, unsigned n, uint64_t deadline_ns);
+
+/* ---- path_steps.c */
+struct path_root {
+    struct origin from;
+    uintptr_t at; /* of the word */
+};
+struct path_step {
+    struct object_ref o;
+    size_t offset; /* of the pointer to the next one */
+};
+void path_write(struct marker *m, const struct judgement *j, const struct path_target *t, const struct path_root *root,
+                const struct path_step *steps, size_t n);
 /* A block and what holds it, a step without members. Returns the length. */
 size_t path_under(struct marker *m, const char *at, struct object_ref of, char *buf, size_t size);
 /* Where a word stands, as such an array of one or two: a global, or a block that is live. Returns the length. */

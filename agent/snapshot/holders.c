@@ -9,7 +9,7 @@
  *
  * A search may take as long as marking did, and not often: snapshots by interval search again when the last
  * search's time was less than 1/PART of what has passed since. A snapshot that is asked what holds certain stacks or a block
- * (contract.h, "path") looks for those alone, and longer. */
+ * (contract.h, "path") looks for those alone, longer, and forwards (path_forward.c). */
 #include "agent/snapshot/child.h"
 
 #include <math.h>
@@ -300,9 +300,14 @@ static void search(struct marker *m, const struct snapshot_job *job, struct judg
                                      .size = sizeof text[i]};
         of[nt++] = &h[i];
     }
-    if (nt) path_find(m, job, j, t, nt, deadline_ns);
+    bool late = true;
+    if (nt && request)
+        late = path_find_forward(m, job, j, t, nt, deadline_ns) == PATH_LATE;
+    else if (nt)
+        path_find(m, job, j, t, nt, deadline_ns);
     for (unsigned i = 0; i < nt; i++)
-        if (t[i].found || of[i]->asked) record(j, of[i], t[i].found ? t[i].buf : "[{\"at\":\"late\"}]");
+        if (t[i].found || request)
+            record(j, of[i], t[i].found ? t[i].buf : late ? "[{\"at\":\"late\"}]" : "[{\"at\":\"hidden\"}]");
 }
 
 void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns)

@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The path that keeps an object: root → … → object, as a JSON array.
- *
- * Searched backwards, in rounds, for several targets at once: all root words are looked at for pointers into the frontiers, then all
+ * The path that keeps an object, root → … → object, searched backwards, in rounds, for several targets at once: all root words are looked at for pointers into the frontiers, then all
  * reachable objects; who points there is the next frontier, a short path the result. A round costs one pass over the heap
  * without its random accesses, since a word's page is looked up in a bitmap of the frontiers' pages first. Passes go down and up by
  * turns, and what a pass finds is looked for by its rest: a chain in the order of addresses, as lists often are, takes one pass or two.
- * Bounded in time, in rounds and in nodes; only asked for the largest findings and sites.
- *
- * Steps:  {"at":"global","module":PATH,"offset":ELF address}   {"at":"stack","thread":TID}   {"at":"register","thread":TID}
- *         {"at":"task","task":ID}   {"at":"memory","address":A}   {"at":"kernel"}
- *         {"at":"itself" or "ring", …}: the block itself, or another that never can be freed, with the members of "block"
- *         and of holders.c, alone: {"at":"unreached"}, {"at":"late"}: not found in time
- *         {"at":"finalizers"}: the queue of those that are due
- *         {"at":"blocks","n":how many more stand here}
- *         {"at":"block","bytes":N,"offset":of the pointer in it,"site":first address of its allocation's stack, as module and offset} */
+ * Bounded in time, in rounds and in nodes; only asked for the largest findings and sites. */
 #include "agent/snapshot/child.h"
 
 #include <string.h>
 
 #include "agent/os/os.h"
-#include "agent/util/log.h"
 
-enum { ROUNDS = 24, MAX_NODES = 1 << 16, MAX_STEPS = 12 };
+enum { ROUNDS = 24, MAX_NODES = 1 << 16 };
 
 struct node {
     struct object_ref o;
@@ -34,8 +23,7 @@ struct node {
 
 struct root {
     uint32_t node; /* + 1; 0: not found yet */
-    struct origin from;
-    uintptr_t at;
+    struct path_root at;
 };
 
 static struct {
@@ -95,7 +83,7 @@ static void look_at_root(void *arg, const uintptr_t *lo, const uintptr_t *hi, co
         for (uint32_t n = nodes_at(*w); n; n = node_at(n)->same) {
             struct root *r = in_frontier(n) ? found_by(node_at(n)->target, from) : NULL;
             if (!r || r->node) continue;
-            *r = (struct root){n, *from, (uintptr_t)w - from->delta};
+            *r = (struct root){n, {*from, (uintptr_t)w - from->delta}};
             P.left -= r == &P.roots[node_at(n)->target];
         }
 }
@@ -193,118 +181,13 @@ static void look_at_roots(const struct snapshot_job *job)
     P.m->visit = NULL;
 }
 
-/* ---- JSON */
-
-struct out {
-    char *buf;
-    size_t n, size;
-};
-
-#define PUT(o, ...) ((o)->n += fmt_string((o)->buf + (o)->n, (o)->size - (o)->n, __VA_ARGS__))
-
-static void put_path(struct out *o, const char *path)
+static void write_path(const struct path_target *t, const struct root *r)
 {
-    for (const char *p = path; *p && o->n + 2 < o->size; p++)
-        o->buf[o->n++] = *p == '"' || *p == '\\' || (unsigned char)*p < ' ' || (unsigned char)*p > 126 ? '?' : *p;
-    o->buf[o->n] = 0;
-}
-
-struct segment {
-    uintptr_t at;
-    const char *path;
-};
-static int segment_at(void *arg, uintptr_t lo, uintptr_t hi, const char *path)
-{
-    struct segment *s = arg;
-    if (s->at < lo || s->at >= hi) return 0;
-    s->path = path;
-    return 1;
-}
-
-static void put_code(struct out *o, uintptr_t pc, uint32_t generation)
-{
-    const struct prof_module *m = modules_find(pc - 1, generation);
-    if (!m) return;
-    PUT(o, ",\"module\":\"");
-    put_path(o, m->path);
-    PUT(o, "\",\"site\":%lu", (unsigned long)(pc - m->bias));
-}
-
-static void put_memory(struct out *o, uintptr_t at)
-{
-    struct segment s = {.at = at};
-    modules_data(segment_at, &s);
-    for (uint32_t i = 0; s.path && i < modules_count(); i++) {
-        const struct prof_module *m = modules_get(i);
-        if (m->unloaded || strcmp(m->path, s.path) != 0) continue;
-        PUT(o, "{\"at\":\"global\",\"module\":\"");
-        put_path(o, m->path);
-        PUT(o, "\",\"offset\":%lu}", (unsigned long)(at - m->bias));
-        return;
-    }
-    PUT(o, "{\"at\":\"memory\",\"address\":%lu}", (unsigned long)at);
-}
-
-static void put_site(struct out *o, struct object_ref of)
-{
-    const uintptr_t *pcs;
-    uint32_t generation, site = object_site(P.m, of);
-    if (site && stack_get(site, &pcs, &generation) > 0) put_code(o, pcs[0], generation);
-}
-
-/* The block is what the path leads to, or a ring keeps that. */
-static void put_ring(struct out *o, const struct root *r)
-{
-    const struct path_target *t = &P.targets[r->from.id];
-    bool itself = object_key(t->ring) == object_key(t->of[0]);
-    PUT(o, "{\"at\":\"%s\",\"bytes\":%lu,\"offset\":%lu", itself ? "itself" : "ring",
-        (unsigned long)span_elem(&P.m->spans[t->ring.span]), (unsigned long)(r->at - object_base(P.m, t->ring)));
-    put_site(o, t->ring);
-    PUT(o, "}");
-}
-
-static void put_root(struct out *o, const struct root *r)
-{
-    switch (r->from.kind) {
-    case FROM_STACK: PUT(o, "{\"at\":\"stack\",\"thread\":%lu}", (unsigned long)r->from.id); return;
-    case FROM_REGISTER: PUT(o, "{\"at\":\"register\",\"thread\":%lu}", (unsigned long)r->from.id); return;
-    case FROM_KERNEL: PUT(o, "{\"at\":\"kernel\"}"); return;
-    case FROM_RING: put_ring(o, r); return;
-    case FROM_TASK: {
-        const struct task_rec *t = &P.j->tasks[r->from.id];
-        PUT(o, "{\"at\":\"task\",\"provider\":\"%s\",\"task\":%lu}", provider_get(t->provider)->name,
-            (unsigned long)t->id);
-        return;
-    }
-    case FROM_MEMORY:
-    default: put_memory(o, r->at); return;
-    }
-}
-
-static void put_block(struct out *o, const struct node *n, bool last)
-{
-    PUT(o, ",{\"at\":\"block\",\"bytes\":%lu", (unsigned long)span_elem(&P.m->spans[n->o.span]));
-    if (!last) PUT(o, ",\"offset\":%u", n->offset);
-    put_site(o, n->o);
-    PUT(o, "}");
-}
-
-static void put_path_of(const struct path_target *t, const struct root *r)
-{
-    struct out o = {t->buf, 0, t->size};
-    PUT(&o, "[");
-    put_root(&o, r);
-    unsigned steps = 0, told = 0;
-    for (uint32_t n = r->node; n; n = node_at(n)->next) {
-        bool last = !node_at(n)->next;
-        bool room = steps < MAX_STEPS && o.n + 600 < t->size;
-        if (last && steps > told) PUT(&o, ",{\"at\":\"blocks\",\"n\":%u}", steps - told);
-        steps++;
-        if (!room && !last) continue;
-        put_block(&o, node_at(n), last);
-        told++;
-    }
-    PUT(&o, "]");
+    struct child_vec steps = {0};
+    for (uint32_t n = r->node; n; n = node_at(n)->next)
+        *(struct path_step *)child_vec_add(&steps, sizeof(struct path_step)) =
+            (struct path_step){node_at(n)->o, node_at(n)->offset};
+    path_write(P.m, P.j, t, &r->at, (const struct path_step *)steps.items, steps.n);
 }
 
 void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
@@ -328,35 +211,6 @@ void path_find(struct marker *m, const struct snapshot_job *job, const struct ju
     for (unsigned i = 0; i < n; i++) {
         const struct root *r = P.roots[i].node ? &P.roots[i] : &P.weak[i];
         targets[i].found = r->node != 0;
-        if (targets[i].found) put_path_of(&targets[i], r);
+        if (targets[i].found) write_path(&targets[i], r);
     }
-}
-
-size_t path_under(struct marker *m, const char *at, struct object_ref of, char *buf, size_t size)
-{
-    struct out o = {buf, 0, size};
-    struct node n = {.o = of};
-    P.m = m;
-    PUT(&o, "[{\"at\":\"%s\"}", at);
-    put_block(&o, &n, true);
-    PUT(&o, "]");
-    return o.n;
-}
-
-size_t path_of_word(struct marker *m, uintptr_t at, char *buf, size_t size)
-{
-    struct out o = {buf, 0, size};
-    struct node n = {0};
-    memset(&P, 0, sizeof P);
-    P.m = m;
-    PUT(&o, "[");
-    if (mark_resolve(m, at, &n.o)) {
-        n.offset = (uint32_t)(at - object_base(m, n.o));
-        PUT(&o, "{\"at\":\"live\"}");
-        put_block(&o, &n, false);
-    } else {
-        put_memory(&o, at);
-    }
-    PUT(&o, "]");
-    return o.n;
 }

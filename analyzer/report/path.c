@@ -53,6 +53,7 @@ static const char *fixed_words(const char *at)
     if (strcmp(at, "kernel") == 0) return "what the kernel keeps for the program";
     if (strcmp(at, "finalizers") == 0) return "the queue of finalizers that are due";
     if (strcmp(at, "unreached") == 0) return NOTHING;
+    if (strcmp(at, "hidden") == 0) return "the runtime: a timer, or a call of a finalizer, needs it";
     if (strcmp(at, "late") == 0) return "(it is reached; no path was found in 10 seconds)";
     return NULL;
 }

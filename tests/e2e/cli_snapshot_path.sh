@@ -26,9 +26,10 @@ refuse() { # exit code, words, what
     [ $rc = "$1" ] && [ "$(printf '%s\n' "$err" | wc -l)" = 1 ] && printf '%s' "$err" | grep -q "$2" ||
         { echo "--path \"$3\": exit $rc: $err"; bad=1; }
 }
-start() { # rate
-    rm -f s.seep addresses
-    "$seep" run -q --rate "$1" -o s.seep -- sh -c "echo \$\$ >pid; exec $held" >addresses &
+start() { # rate, sessions
+    rm -f s.seep
+    : >addresses
+    "$seep" run -q --rate "$1" -o s.seep -- sh -c "echo \$\$ >pid; exec $held ${2:-100}" >addresses &
     run=$!
     n=0; while [ "$(grep -c 0x addresses || true)" != 4 ] && [ $n -lt 400 ]; do sleep 0.02; n=$((n + 1)); done
     pid=$(cat pid)
@@ -60,10 +61,11 @@ assert steps[0]["at"] == "global" and steps[-1]["bytes"] == 128 and sum(s.get("n
 ' || { echo "JSON"; bad=1; }
 stop
 
-# A block that was not sampled has a path, too; a process that does not record has a recording made.
-start 0
-shows "$(address 1)" 'alloc .*not sampled' 'held by  global sessions' 'keeps    block of 128 B'
+# However deep it lies. A block that was not sampled has a path, too; a process that does not record has a recording made.
+start 0 200000
+shows "$(address 1)" 'alloc .*not sampled' 'held by  global sessions' 'via      … 99,9.. more blocks' 'keeps    block of 128 B'
 stop
+: >addresses
 LD_PRELOAD=$(dirname "$seep")/libseep.so SEEP_CONTROL=1 SEEP_RATE=1 "$held" >addresses &
 run=$! pid=$!
 n=0; while [ "$(grep -c 0x addresses || true)" != 4 ] && [ $n -lt 400 ]; do sleep 0.02; n=$((n + 1)); done

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Blocks held in different ways, whose addresses it prints: one in a list, what that owns, one that is lost, one that was freed. */
+ * Blocks held in different ways, whose addresses it prints: one in the middle of a list of 100, or so many as are asked for, what that owns, one that is lost, one that was freed. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,11 +26,11 @@ static __attribute__((noinline)) void session_new(void)
 /* Kept in a form that is no pointer. */
 static uintptr_t hidden[4];
 
-static __attribute__((noinline)) void plant(void)
+static __attribute__((noinline)) void plant(int n)
 {
-    for (int i = 0; i < 100; i++) session_new();
+    for (int i = 0; i < n; i++) session_new();
     struct session *s = sessions;
-    for (int i = 0; i < 50; i++) s = s->next;
+    for (int i = 0; i < n / 2; i++) s = s->next;
     void *lost = malloc(77), *freed = malloc(1500);
     hidden[0] = ~(uintptr_t)s;
     hidden[1] = ~(uintptr_t)s->name;
@@ -47,9 +47,9 @@ static __attribute__((noinline)) void scrub(void)
     __asm__ volatile("" ::"r"(area) : "memory");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    plant();
+    plant(argc > 1 ? atoi(argv[1]) : 100);
     for (int i = 0; i < 4; i++) dprintf(1, "0x%lx\n", (unsigned long)~hidden[i]);
     scrub();
     pause();
