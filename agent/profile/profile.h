@@ -61,6 +61,10 @@ unsigned unwind_here(uintptr_t *pcs, unsigned max, unsigned skip);
 /* A stopped stack [sp, stack_hi). In the child or in a stopped world. image: where the bytes of [sp, hi) stand, NULL: in place. */
 unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
                         uintptr_t *pcs, unsigned max);
+/* As a return address, the function in whose frame the word at `at` stands, or the first above that is not the C library's or the
+ * agent's: a frame of theirs may hold what a caller had in a register. 0: not known. */
+uintptr_t unwind_owner(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
+                       uintptr_t at);
 /* Intern a stack: an id from 1, 0 when there is no memory. Ids are stable for the life of the process. The same
  * addresses in two module generations are two ids: who writes them out by their symbols must sum equal ones. */
 uint32_t stack_intern(const uintptr_t *pcs, unsigned n);

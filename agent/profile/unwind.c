@@ -197,8 +197,9 @@ __attribute__((noinline)) uint32_t unwind_intern(unsigned max, unsigned skip)
     return id;
 }
 
-unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
-                        uintptr_t *pcs, unsigned max)
+/* False: sp is not on the stack that the image is of. */
+static bool begin_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
+                          struct frame_regs *out, struct window *w)
 {
     struct frame_regs r = {.known = 1u << ARCH_RA | 1u << ARCH_SP | 1u << ARCH_FP};
     r.reg[ARCH_RA] = regs->pc;
@@ -212,17 +213,48 @@ unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uint
         r.reg[ARCH_R15] = regs->r15;
         r.known |= ARCH_CALLEE_SAVED;
     }
-    struct window w = {.home_lo = stack_lo, .home_hi = stack_hi};
+    *out = r;
+    *w = (struct window){.home_lo = stack_lo, .home_hi = stack_hi};
     if (image) {
-        w.fixed = true;
-        w.lo = regs->sp;
-        w.hi = stack_hi;
-        w.words = (stack_hi - regs->sp) / sizeof(uintptr_t);
-        w.delta = (uintptr_t)image - regs->sp;
-        if (regs->sp < stack_lo || regs->sp >= stack_hi) return 0;
+        w->fixed = true;
+        w->lo = regs->sp;
+        w->hi = stack_hi;
+        w->words = (stack_hi - regs->sp) / sizeof(uintptr_t);
+        w->delta = (uintptr_t)image - regs->sp;
+        if (regs->sp < stack_lo || regs->sp >= stack_hi) return false;
     } else {
-        window_rebase(&w, regs->sp);
+        window_rebase(w, regs->sp);
     }
+    return true;
+}
+
+unsigned unwind_stopped(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
+                        uintptr_t *pcs, unsigned max)
+{
+    struct frame_regs r;
+    struct window w;
+    if (!begin_stopped(regs, stack_lo, stack_hi, image, &r, &w)) return 0;
     if (max > PROF_MAX_DEPTH) max = PROF_MAX_DEPTH;
     return unwind_walk(&r, &w, pcs, max, 0, false);
+}
+
+uintptr_t unwind_owner(const struct unwind_regs *regs, uintptr_t stack_lo, uintptr_t stack_hi, const void *image,
+                       uintptr_t at)
+{
+    struct frame_regs r;
+    struct window w;
+    bool exact = true, here = false;
+    if (!begin_stopped(regs, stack_lo, stack_hi, image, &r, &w)) return 0;
+    const struct prof_module *libc = modules_find((uintptr_t)__errno_location, modules_generation());
+    uintptr_t first = 0;
+    for (unsigned n = 0; n < PROF_MAX_DEPTH; n++) {
+        uintptr_t pc = r.reg[ARCH_RA] + exact, sp = r.reg[ARCH_SP];
+        bool more = unwind_step_full(&r, &w, &exact);
+        here = here || !more || at < r.reg[ARCH_SP] || r.reg[ARCH_SP] < sp;
+        if (here && !first) first = pc;
+        bool own = pc - 1 - unwind_own_lo < unwind_own_hi - unwind_own_lo;
+        if (here && !own && (!libc || modules_find(pc - 1, modules_generation()) != libc)) return pc;
+        if (!more) break;
+    }
+    return first;
 }

@@ -407,6 +407,9 @@ void escape_judge(struct marker *m, const struct snapshot_job *job, struct judge
 void judge_groups(struct marker *m, const struct snapshot_job *job, struct judgement *j,
                   void (*scan)(const struct task_rec *t, const struct snapshot_job *job));
 void judge_unwind(const struct snapshot_job *job, struct judgement *j); /* fills task_rec.stack */
+/* Where to begin; *image: of its stack, or NULL. False: not known. */
+bool judge_task_regs(const struct snapshot_job *job, const struct task_rec *t, struct unwind_regs *regs,
+                     const void **image, bool *interrupted);
 
 /* ---- cover.c: how much of a large object the references to it cover */
 enum { COVER_MIN_BYTES = 5461 }; /* smaller ones can't waste what counts */
@@ -443,8 +446,8 @@ struct path_step {
     struct object_ref o;
     size_t offset; /* of the pointer to the next one */
 };
-void path_write(struct marker *m, const struct judgement *j, const struct path_target *t, const struct path_root *root,
-                const struct path_step *steps, size_t n);
+void path_write(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
+                const struct path_target *t, const struct path_root *root, const struct path_step *steps, size_t n);
 /* A block and what holds it, a step without members. Returns the length. */
 size_t path_under(struct marker *m, const char *at, struct object_ref of, char *buf, size_t size);
 /* Where a word stands, as such an array of one or two: a global, or a block that is live. Returns the length. */

@@ -19,27 +19,36 @@ static void fetch_ahead(const struct judgement *j, size_t i)
     for (int k = 0; k < LINES; k++) __builtin_prefetch(p + k * LINE);
 }
 
+bool judge_task_regs(const struct snapshot_job *job, const struct task_rec *t, struct unwind_regs *regs,
+                     const void **image, bool *interrupted)
+{
+    *regs = (struct unwind_regs){.pc = t->pc, .sp = t->sp, .fp = t->fp};
+    *image = t->image;
+    *interrupted = false;
+    if (t->state == SEEP_TASK_RUNNING || t->state == SEEP_TASK_SYSCALL || t->is_thread) {
+        for (unsigned k = 0; k < job->nthreads; k++) {
+            const struct stopped_thread *s = &job->threads[k];
+            bool same =
+                t->is_thread ? (uint64_t)s->tid == t->id : s->regs.sp >= t->stack_lo && s->regs.sp < t->stack_hi;
+            if (!same || !s->captured) continue;
+            *regs = s->regs;
+            *image = NULL;
+            *interrupted = !s->in_syscall;
+        }
+    }
+    return regs->pc != 0 && regs->sp >= t->stack_lo && regs->sp < t->stack_hi;
+}
+
 void judge_unwind(const struct snapshot_job *job, struct judgement *j)
 {
     static uintptr_t pcs[PROF_MAX_DEPTH];
     for (size_t i = 0; i < j->ntasks; i++) {
         struct task_rec *t = &j->tasks[i];
         fetch_ahead(j, i);
-        struct unwind_regs regs = {.pc = t->pc, .sp = t->sp, .fp = t->fp};
-        const void *image = t->image;
-        bool interrupted = false;
-        if (t->state == SEEP_TASK_RUNNING || t->state == SEEP_TASK_SYSCALL || t->is_thread) {
-            for (unsigned k = 0; k < job->nthreads; k++) {
-                const struct stopped_thread *s = &job->threads[k];
-                bool same =
-                    t->is_thread ? (uint64_t)s->tid == t->id : s->regs.sp >= t->stack_lo && s->regs.sp < t->stack_hi;
-                if (!same || !s->captured) continue;
-                regs = s->regs;
-                image = NULL;
-                interrupted = !s->in_syscall;
-            }
-        }
-        if (regs.pc == 0 || regs.sp < t->stack_lo || regs.sp >= t->stack_hi) continue;
+        struct unwind_regs regs;
+        const void *image;
+        bool interrupted;
+        if (!judge_task_regs(job, t, &regs, &image, &interrupted)) continue;
         unsigned n = unwind_stopped(&regs, t->stack_lo, t->stack_hi, image, pcs, PROF_MAX_DEPTH);
         if (n && interrupted) pcs[0]++; /* pcs are return addresses: the instruction stands before */
         if (n) t->stack = stack_intern(pcs, n);

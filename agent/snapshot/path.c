@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The path that keeps an object, root → … → object, searched backwards, in rounds, for several targets at once: all root words are looked at for pointers into the frontiers, then all
+ * The path that keeps an object, root → … → object (path_steps.c), searched backwards, in rounds, for several targets at once: all
+ * root words are looked at for pointers into the frontiers, then all
  * reachable objects; who points there is the next frontier, a short path the result. A round costs one pass over the heap
  * without its random accesses, since a word's page is looked up in a bitmap of the frontiers' pages first. Passes go down and up by
  * turns, and what a pass finds is looked for by its rest: a chain in the order of addresses, as lists often are, takes one pass or two.
@@ -181,13 +182,13 @@ static void look_at_roots(const struct snapshot_job *job)
     P.m->visit = NULL;
 }
 
-static void write_path(const struct path_target *t, const struct root *r)
+static void write_path(const struct snapshot_job *job, const struct path_target *t, const struct root *r)
 {
     struct child_vec steps = {0};
     for (uint32_t n = r->node; n; n = node_at(n)->next)
         *(struct path_step *)child_vec_add(&steps, sizeof(struct path_step)) =
             (struct path_step){node_at(n)->o, node_at(n)->offset};
-    path_write(P.m, P.j, t, &r->at, (const struct path_step *)steps.items, steps.n);
+    path_write(P.m, job, P.j, t, &r->at, (const struct path_step *)steps.items, steps.n);
 }
 
 void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
@@ -211,6 +212,6 @@ void path_find(struct marker *m, const struct snapshot_job *job, const struct ju
     for (unsigned i = 0; i < n; i++) {
         const struct root *r = P.roots[i].node ? &P.roots[i] : &P.weak[i];
         targets[i].found = r->node != 0;
-        if (targets[i].found) write_path(&targets[i], r);
+        if (targets[i].found) write_path(job, &targets[i], r);
     }
 }

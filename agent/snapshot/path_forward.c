@@ -152,7 +152,7 @@ static unsigned tell(const struct snapshot_job *job, struct path_target *t, unsi
         visit_roots(job, phase, find_root);
         if (!F.found) continue;
         t[i].found = true;
-        path_write(F.m, F.j, &t[i], &F.root, first, steps.n);
+        path_write(F.m, job, F.j, &t[i], &F.root, first, steps.n);
     }
     return left;
 }

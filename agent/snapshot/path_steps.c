@@ -2,8 +2,9 @@
  *
  * A path that path.c or path_forward.c has found, as a JSON array of its steps:
  *
- *     {"at":"global","module":PATH,"offset":ELF address}   {"at":"stack","thread":TID}   {"at":"register","thread":TID}
- *     {"at":"task","task":ID}   {"at":"memory","address":A}   {"at":"kernel"}
+ *     {"at":"global","module":PATH,"offset":ELF address}   {"at":"register","thread":TID}
+ *     {"at":"stack","thread":TID, …} or {"at":"task","task":ID, …}, with the place in the frame's function as a block's site
+ *     {"at":"memory","address":A}   {"at":"kernel"}
  *     {"at":"itself" or "ring", …}: the block itself, or another that never can be freed, with the members of "block"
  *     {"at":"finalizers"}: the queue of those that are due
  *     {"at":"block","bytes":N,"offset":of the pointer in it,"site":first address of its allocation's stack, as module and offset}
@@ -71,50 +72,71 @@ static void put_memory(uintptr_t at)
     PUT("{\"at\":\"memory\",\"address\":%lu}", (unsigned long)at);
 }
 
+/* pc: a return address. 0: not known. */
+static void put_code(uintptr_t pc, uint32_t generation)
+{
+    const struct prof_module *m = pc ? modules_find(pc - 1, generation) : NULL;
+    if (!m) return;
+    PUT(",\"module\":\"");
+    put_text(m->path);
+    PUT("\",\"site\":%lu", (unsigned long)(pc - m->bias));
+}
+
 static void put_block(const char *at, struct object_ref of, bool pointer, size_t offset)
 {
     const uintptr_t *pcs;
     uint32_t generation, site = object_site(O.m, of);
     PUT("{\"at\":\"%s\",\"bytes\":%lu", at, (unsigned long)span_elem(&O.m->spans[of.span]));
     if (pointer) PUT(",\"offset\":%lu", (unsigned long)offset);
-    const struct prof_module *m =
-        site && stack_get(site, &pcs, &generation) > 0 ? modules_find(pcs[0] - 1, generation) : NULL;
-    if (m) {
-        PUT(",\"module\":\"");
-        put_text(m->path);
-        PUT("\",\"site\":%lu", (unsigned long)(pcs[0] - m->bias));
-    }
+    if (site && stack_get(site, &pcs, &generation) > 0) put_code(pcs[0], generation);
     PUT("}");
 }
 
-static void put_root(const struct judgement *j, const struct path_target *t, const struct path_root *r)
+static void put_thread(const struct snapshot_job *job, const struct path_root *r)
+{
+    const struct stopped_thread *t = job->threads;
+    while (t < job->threads + job->nthreads && (uint64_t)t->tid != r->from.id) t++;
+    PUT("{\"at\":\"stack\",\"thread\":%lu", (unsigned long)r->from.id);
+    if (t < job->threads + job->nthreads && t->captured)
+        put_code(unwind_owner(&t->regs, t->stack_lo, t->stack_hi, NULL, r->at), modules_generation());
+    PUT("}");
+}
+
+static void put_task(const struct snapshot_job *job, const struct task_rec *t, uintptr_t at)
+{
+    struct unwind_regs regs;
+    const void *image;
+    bool interrupted;
+    PUT("{\"at\":\"task\",\"provider\":\"%s\",\"task\":%lu", provider_get(t->provider)->name, (unsigned long)t->id);
+    if (judge_task_regs(job, t, &regs, &image, &interrupted))
+        put_code(unwind_owner(&regs, t->stack_lo, t->stack_hi, image, at), modules_generation());
+    PUT("}");
+}
+
+static void put_root(const struct snapshot_job *job, const struct judgement *j, const struct path_target *t,
+                     const struct path_root *r)
 {
     unsigned long id = (unsigned long)r->from.id;
     switch (r->from.kind) {
-    case FROM_STACK: PUT("{\"at\":\"stack\",\"thread\":%lu}", id); return;
+    case FROM_STACK: put_thread(job, r); return;
     case FROM_REGISTER: PUT("{\"at\":\"register\",\"thread\":%lu}", id); return;
     case FROM_KERNEL: PUT("{\"at\":\"kernel\"}"); return;
     case FROM_RING: /* the block is what the path leads to, or a ring keeps that */
         put_block(object_key(t->ring) == object_key(t->of[0]) ? "itself" : "ring", t->ring, true,
                   r->at - object_base(O.m, t->ring));
         return;
-    case FROM_TASK: {
-        const struct task_rec *k = &j->tasks[id];
-        PUT("{\"at\":\"task\",\"provider\":\"%s\",\"task\":%lu}", provider_get(k->provider)->name,
-            (unsigned long)k->id);
-        return;
-    }
+    case FROM_TASK: put_task(job, &j->tasks[id], r->at); return;
     case FROM_MEMORY:
     default: put_memory(r->at); return;
     }
 }
 
-void path_write(struct marker *m, const struct judgement *j, const struct path_target *t, const struct path_root *root,
-                const struct path_step *steps, size_t n)
+void path_write(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
+                const struct path_target *t, const struct path_root *root, const struct path_step *steps, size_t n)
 {
     size_t told = 0;
     begin(m, t->buf, t->size);
-    put_root(j, t, root);
+    put_root(job, j, t, root);
     for (size_t i = 0; i < n; i++) {
         bool last = i + 1 == n;
         if ((i >= MAX_STEPS || O.n + 600 >= t->size) && !last) continue;

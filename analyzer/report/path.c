@@ -84,7 +84,8 @@ static bool read_step(struct recording *r, const json_t *step, struct path_step 
         out->words = arena_printf(&r->arena, "… %s", unit_plural(number(step, "n"), "more block"));
     else if (!(out->words = fixed_words(at)))
         return false;
-    if ((strcmp(at, "block") == 0 || strcmp(at, "ring") == 0) && im && site > 0) {
+    out->stack = strcmp(at, "stack") == 0 || strcmp(at, "task") == 0;
+    if ((out->stack || strcmp(at, "block") == 0 || strcmp(at, "ring") == 0) && im && site > 0) {
         struct frame *f = arena_alloc(&r->arena, sizeof *f);
         *f = (struct frame){.id = -1, .image = im, .offset = (uint64_t)site};
         out->site = frame_site(frame_resolve(r, f), 0);
@@ -138,8 +139,12 @@ void report_path_text(struct emit *e, struct recording *r, const struct finding 
                   : i == 0               ? "held by"
                   : i + 1 < n            ? "via"
                                          : "keeps",
-                  s->words, s->placed ? ", from " : "", s->placed ? site_function(&r->arena, &s->site) : "",
-                  named ? " " : "", named ? site_place(&r->arena, &s->site) : "");
+                  s->words,
+                  !s->placed ? ""
+                  : s->stack ? ", in "
+                             : ", from ",
+                  s->placed ? site_function(&r->arena, &s->site) : "", named ? " " : "",
+                  named ? site_place(&r->arena, &s->site) : "");
     }
 }
 

@@ -47,8 +47,9 @@ void report_finding(struct emit *e, struct recording *r, const struct finding *f
 /* One step of what keeps a finding's memory: a root, then blocks, the kept one last. */
 struct path_step {
     const char *words;
-    struct site site; /* where a block was allocated */
+    struct site site; /* where a block was allocated; of a stack, the function whose frame holds the pointer */
     bool placed;      /* site is known */
+    bool stack;
 };
 /* 0: no path was recorded. In r's arena. */
 size_t report_path(struct recording *r, const struct finding *f, struct path_step **out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Blocks held in different ways, whose addresses it prints: one in the middle of a list of 100, or so many as are asked for, what that owns, one that is lost, one that was freed. */
+ * Blocks held in different ways, whose addresses it prints: one in the middle of a list of 100, or so many as are asked for, what that owns, one that is lost, one that was freed,
+ * one that a variable of main() holds. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,8 +51,11 @@ static __attribute__((noinline)) void scrub(void)
 int main(int argc, char **argv)
 {
     plant(argc > 1 ? atoi(argv[1]) : 100);
+    void *volatile mine = malloc(99);
     for (int i = 0; i < 4; i++) dprintf(1, "0x%lx\n", (unsigned long)~hidden[i]);
+    dprintf(1, "0x%lx\n", (unsigned long)mine);
     scrub();
     pause();
+    free(mine);
     return 0;
 }
