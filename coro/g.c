@@ -19,6 +19,7 @@ static _Atomic uint32_t ndescriptors;
 static struct g_list warm[STACK_CLASSES], cold[STACK_CLASSES]; /* LIFO */
 static uint32_t low_warm[STACK_CLASSES];                       /* fewest warm ones since the last trim */
 static struct sudog *free_sudogs;
+static struct g *_Atomic main_g;
 static uint64_t last_trim_ns;
 
 static void push_front(struct g_list *l, struct g *g)
@@ -111,9 +112,15 @@ struct g *g_new_main(uintptr_t lo, uintptr_t hi)
         g->stack_hi = hi;
         g->cls = STACK_CLASSES;
         descriptor_publish();
+        atomic_store(&main_g, g);
     }
     colock_release(&lock);
     return g;
+}
+
+struct g *g_main(void)
+{
+    return atomic_load(&main_g);
 }
 
 uint64_t g_next_id(struct p *p)

@@ -141,24 +141,18 @@ static int iterate(void *ctx, seep_task_fn *fn, void *arg)
     return g_each(one, &w);
 }
 
-struct range_call {
-    seep_range_fn *fn;
-    void *arg;
-};
-static int main_stack(void *arg, struct g *g)
+static int main_stack(seep_range_fn *fn, void *arg)
 {
-    const struct range_call *c = arg;
-    if (g->cls != STACK_CLASSES || g_status(g) == G_DEAD || g_status(g) == G_ORPHAN) return 0;
-    int stop = c->fn(c->arg, g->stack_lo, g->stack_hi);
-    return stop ? stop : 0;
+    const struct g *g = g_main();
+    if (!g || g_status(g) == G_DEAD || g_status(g) == G_ORPHAN) return 0;
+    return fn(arg, g->stack_lo, g->stack_hi);
 }
 
 static int stacks(void *ctx, seep_range_fn *fn, void *arg)
 {
     (void)ctx;
     int stop = stack_ranges(fn, arg);
-    struct range_call c = {fn, arg};
-    return stop ? stop : g_each(main_stack, &c);
+    return stop ? stop : main_stack(fn, arg);
 }
 
 static int roots(void *ctx, seep_range_fn *fn, void *arg)

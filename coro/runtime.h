@@ -34,6 +34,7 @@ static inline struct g *runtime_parker(const char *caller)
 struct g *g_new_slow(struct p *p, size_t stack_limit, int *error); /* dead, with a stack */
 void g_free_slow(struct p *p, struct g *g);
 struct g *g_new_main(uintptr_t lo, uintptr_t hi);
+struct g *g_main(void); /* what that has made; NULL before */
 uint64_t g_next_id(struct p *p);
 int g_each(int (*fn)(void *arg, struct g *g), void *arg); /* every descriptor ever made, dead ones too */
 void g_trim_tick(uint64_t now_ns);                        /* sysmon: gives pages of idle stacks back */

@@ -161,6 +161,11 @@ void *os_share(size_t size, enum os_kind kind)
     return p;
 }
 
+void os_populate(void *p, size_t size)
+{
+    sys3(SYS_madvise, (long)p, (long)size, MADV_POPULATE_WRITE);
+}
+
 int os_huge(void *p, size_t size, bool on)
 {
     return (int)sys3(SYS_madvise, (long)p, (long)size, on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);

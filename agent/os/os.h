@@ -57,6 +57,8 @@ void *os_reserve_zero(size_t size, enum os_kind kind);
 /* Moves the pages of [from, from + size) over those at to, both Ready and page-aligned; from stays Ready and reads as
  * zeros. Negative errno, nothing done, where the kernel can't. */
 int os_move(void *from, void *to, size_t size);
+/* Pages that will be written, at once; where the kernel can (5.14). */
+void os_populate(void *p, size_t size);
 int os_huge(void *p, size_t size, bool on);                /* MADV_HUGEPAGE / MADV_NOHUGEPAGE */
 void *os_remap(void *p, size_t old_size, size_t new_size); /* mremap; may move; NULL when refused */
 

@@ -48,11 +48,13 @@ void *scratch_alloc(size_t size)
         return p;
     }
     if ((size_t)(arena.end - arena.p) < size) {
+        bool first = !arena.end;
         arena.p = os_alloc(CHUNK, OS_OTHER);
         if (!arena.p) {
             arena.end = NULL;
             child_fail(-ENOMEM, "no memory for the analysis");
         }
+        if (!first) os_populate(arena.p, CHUNK); /* a page fault each takes twice as long */
         arena.end = arena.p + CHUNK;
     }
     void *p = arena.p;
@@ -124,10 +126,11 @@ void *child_vec_add(struct child_vec *v, size_t item_size)
 
 /* ---- maps */
 
+/* Eight keys in a row are neighbours: objects of one span are asked for in their order. */
 static size_t map_index(const struct child_map *m, uint64_t key)
 {
-    uint64_t h = key * 0x9e3779b97f4a7c15ull;
-    size_t i = (size_t)(h ^ (h >> 32)) & m->mask;
+    uint64_t h = (key >> 3) * 0x9e3779b97f4a7c15ull;
+    size_t i = (size_t)((h ^ (h >> 32)) << 3 | (key & 7)) & m->mask;
     while (m->entries[i].value && m->entries[i].key != key) i = (i + 1) & m->mask;
     return i;
 }
@@ -147,6 +150,15 @@ uint32_t *child_map_slot(struct child_map *m, uint64_t key)
         m->entries[i].key = key;
     }
     return &m->entries[i].value;
+}
+
+void child_map_room(struct child_map *m, size_t n)
+{
+    size_t mask = 63;
+    while (n * 2 > mask) mask = mask * 2 + 1;
+    if (m->entries) return;
+    m->mask = mask;
+    m->entries = scratch_alloc((mask + 1) * sizeof *m->entries);
 }
 
 uint32_t child_map_get(const struct child_map *m, uint64_t key)

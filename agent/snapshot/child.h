@@ -40,6 +40,7 @@ struct child_map {
 };
 uint32_t *child_map_slot(struct child_map *m, uint64_t key); /* 0 when new: the caller stores a value > 0 at once */
 uint32_t child_map_get(const struct child_map *m, uint64_t key);
+void child_map_room(struct child_map *m, size_t n); /* for n at once; of an empty map */
 
 /* A growing array of equal items. */
 struct child_vec {

@@ -398,6 +398,7 @@ void judge_tasks(struct marker *m, const struct snapshot_job *job, struct judgem
     if (any) {
         m->watch = true;
         m->hit = on_hit;
+        child_map_room(&J.waiters, J.waits.n);
         for (uint32_t i = 0; i < J.waits.n; i++)
             if (tasks()[waits()[i].task].blocked) watch_or_release(i);
         run_worklist(job);

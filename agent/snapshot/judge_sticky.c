@@ -53,9 +53,14 @@ static uint64_t key_of(const struct judgement *j, const struct task_rec *t)
     return h ? h : 1;
 }
 
+static size_t place_of(uint64_t key)
+{
+    return (size_t)(key * 0x9e3779b97f4a7c15ull >> 32);
+}
+
 static struct entry *find(uint64_t key, bool add)
 {
-    size_t at = (size_t)(key * 0x9e3779b97f4a7c15ull >> 32);
+    size_t at = place_of(key);
     for (int i = 0; table && i < TRIES; i++, at++) {
         struct entry *e = &table->at[at % ENTRIES];
         if (e->key == key || (add && !e->key)) return e;
@@ -64,10 +69,18 @@ static struct entry *find(uint64_t key, bool add)
     return NULL;
 }
 
+/* The table is larger than caches. */
+static void fetch_ahead(const struct judgement *j, size_t i)
+{
+    enum { AHEAD = 16 };
+    if (i + AHEAD < j->ntasks) __builtin_prefetch(&table->at[place_of(key_of(j, &j->tasks[i + AHEAD])) % ENTRIES]);
+}
+
 void judge_recall(struct judgement *j)
 {
     for (size_t i = 0; table && table->ntasks && i < j->ntasks; i++) {
         struct task_rec *t = &j->tasks[i];
+        fetch_ahead(j, i);
         const struct entry *e = t->blocked ? find(key_of(j, t), false) : NULL;
         if (!e) continue;
         t->first_seen_ns = e->mono_ns;
@@ -79,6 +92,7 @@ void judge_remember(struct judgement *j, const struct snapshot_job *job)
 {
     for (size_t i = 0; j->proofs && i < j->ntasks; i++) {
         struct task_rec *t = &j->tasks[i];
+        if (table) fetch_ahead(j, i);
         if (t->live || t->first_seen_ns) continue;
         struct entry *e = find(key_of(j, t), true);
         t->first_seen_ns = job->mono_ns;
