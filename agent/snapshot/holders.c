@@ -19,7 +19,7 @@
 #include "agent/profile/profile.h"
 
 enum { BLOCKS = 8, GROWN = 8, WAITS = 8, FINDINGS = 8, ALL = BLOCKS + GROWN + WAITS + FINDINGS };
-enum { LEAST_BYTES = 64 << 10, LEAST_PART = 100, PART = 50, EACH = 8, REMEMBERED = 4096 };
+enum { LEAST_BYTES = 64 << 10, LEAST_PART = 100, PART = 50, EACH = 8, REMEMBERED = 4096, IN_EVIDENCE = 1200 };
 _Static_assert((unsigned)ALL <= PATH_TARGETS && (unsigned)SEEP_WANTED * 2 <= ALL, "one search for all");
 static const uint64_t LEAST_NS = 100000000, MOST_NS = 1000000000, ASKED_NS = 10000000000;
 static const uint64_t NOTE_KEY = 0x70617468; /* of the time before which none by interval searches */
@@ -272,7 +272,7 @@ static void search(struct marker *m, const struct snapshot_job *job, struct judg
                    uint64_t deadline_ns)
 {
     bool request = job->request.nwanted > 0;
-    static char text[ALL][1200]; /* of the child, which lives for one snapshot */
+    static char text[ALL][2400]; /* of the child, which lives for one snapshot */
     struct path_target t[ALL];
     struct object_ref object[ALL][2 * EACH];
     const struct holder *of[ALL];
@@ -297,7 +297,7 @@ static void search(struct marker *m, const struct snapshot_job *job, struct judg
                                      .of = object[nt],
                                      .n = n_of,
                                      .buf = text[i],
-                                     .size = sizeof text[i]};
+                                     .size = h[i].finding ? IN_EVIDENCE : sizeof text[i]};
         of[nt++] = &h[i];
     }
     bool late = true;

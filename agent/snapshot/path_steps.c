@@ -7,7 +7,7 @@
  *     {"at":"memory","address":A}   {"at":"kernel"}
  *     {"at":"itself" or "ring", …}: the block itself, or another that never can be freed, with the members of "block"
  *     {"at":"finalizers"}: the queue of those that are due
- *     {"at":"block","bytes":N,"offset":of the pointer in it,"site":first address of its allocation's stack, as module and offset}
+ *     {"at":"block","bytes":N,"offset":of the pointer in it,"stack":key of its allocation's (stack_key.h), "module":PATH,"site":its first address}
  *     {"at":"blocks","n":how many more stand here}
  * and of holders.c, alone: {"at":"unreached"}; {"at":"late"}: not found in time; {"at":"hidden"}: reached, and by no root that can be named */
 #include "agent/snapshot/child.h"
@@ -88,7 +88,10 @@ static void put_block(const char *at, struct object_ref of, bool pointer, size_t
     uint32_t generation, site = object_site(O.m, of);
     PUT("{\"at\":\"%s\",\"bytes\":%lu", at, (unsigned long)span_elem(&O.m->spans[of.span]));
     if (pointer) PUT(",\"offset\":%lu", (unsigned long)offset);
-    if (site && stack_get(site, &pcs, &generation) > 0) put_code(pcs[0], generation);
+    if (site && stack_get(site, &pcs, &generation) > 0) {
+        PUT(",\"stack\":\"%016lx\"", (unsigned long)stack_key(site));
+        put_code(pcs[0], generation);
+    }
     PUT("}");
 }
 

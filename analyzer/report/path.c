@@ -58,6 +58,22 @@ static const char *fixed_words(const char *at)
     return NULL;
 }
 
+/* Where a block was allocated: by its stack, or by that's first address in older recordings. */
+static bool block_site(struct recording *r, const json_t *step, struct site *out)
+{
+    static const char sql[] = "SELECT id FROM stack WHERE hash = ?";
+    const char *key = json_string_value(json_object_get(step, "stack"));
+    char *end = NULL;
+    uint64_t hash = key ? strtoull(key, &end, 16) : 0;
+    if (!key || !*key || *end) return false;
+    struct query *q = store_query(r->store, sql, 1, (int64_t)hash);
+    int64_t id = query_next(q) ? query_int(q, 0, "stack.id") : 0;
+    query_end(q);
+    struct stack *s = id > 0 ? recording_stack(r, id) : NULL;
+    if (s && s->n) *out = stack_site(r, s);
+    return s && s->n;
+}
+
 static bool read_step(struct recording *r, const json_t *step, struct path_step *out)
 {
     const char *at = json_string_value(json_object_get(step, "at"));
@@ -85,7 +101,10 @@ static bool read_step(struct recording *r, const json_t *step, struct path_step 
     else if (!(out->words = fixed_words(at)))
         return false;
     out->stack = strcmp(at, "stack") == 0 || strcmp(at, "task") == 0;
-    if ((out->stack || strcmp(at, "block") == 0 || strcmp(at, "ring") == 0) && im && site > 0) {
+    bool block = strcmp(at, "block") == 0 || strcmp(at, "ring") == 0;
+    if (block && block_site(r, step, &out->site)) {
+        out->placed = true;
+    } else if ((out->stack || block) && im && site > 0) {
         struct frame *f = arena_alloc(&r->arena, sizeof *f);
         *f = (struct frame){.id = -1, .image = im, .offset = (uint64_t)site};
         out->site = frame_site(frame_resolve(r, f), 0);
