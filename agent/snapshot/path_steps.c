@@ -89,7 +89,7 @@ static void put_block(const char *at, struct object_ref of, bool pointer, size_t
     PUT("{\"at\":\"%s\",\"bytes\":%lu", at, (unsigned long)span_elem(&O.m->spans[of.span]));
     if (pointer) PUT(",\"offset\":%lu", (unsigned long)offset);
     if (site && stack_get(site, &pcs, &generation) > 0) {
-        PUT(",\"stack\":\"%016lx\"", (unsigned long)stack_key(site));
+        PUT(",\"stack\":\"%lx\"", (unsigned long)stack_key(site));
         put_code(pcs[0], generation);
     }
     PUT("}");

@@ -58,7 +58,7 @@ import json, sys
 p, = json.load(sys.stdin)["paths"]
 assert p["kind"] == "object" and p["site"]["function"] == "session_new", p
 steps = p["evidence"]["path"]
-assert steps[0]["at"] == "global" and steps[-1]["bytes"] == 128 and sum(s.get("n", 1) for s in steps) == 52, steps
+assert int(steps[-1]["stack"], 16) > 0 and steps[0]["at"] == "global" and steps[-1]["bytes"] == 128 and sum(s.get("n", 1) for s in steps) == 52, steps
 ' || { echo "JSON"; bad=1; }
 stop
 

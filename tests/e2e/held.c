@@ -16,10 +16,15 @@ struct session {
 static struct session *sessions;
 static void *table;
 
+static __attribute__((noinline)) void *xmalloc(size_t size)
+{
+    return malloc(size);
+}
+
 static __attribute__((noinline)) void session_new(void)
 {
     struct session *s = calloc(1, sizeof *s);
-    s->name = malloc(32);
+    s->name = xmalloc(32);
     s->next = sessions;
     sessions = s;
 }
