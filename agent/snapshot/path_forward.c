@@ -48,10 +48,13 @@ static bool is_free(struct object_ref o)
     return mark_word_of(F.m, o)->free >> (o.index & 63) & 1;
 }
 
+/* The block that a word points into, or one past where no other begins, as the marker has it. */
 static bool pointed_at(uintptr_t word, struct object_ref *o)
 {
     uintptr_t p = word & F.m->in.keep;
-    return p - F.m->in.lo < F.m->in.len && mark_resolve(F.m, p, o);
+    if (p - F.m->in.lo > F.m->in.len) return false;
+    if (mark_resolve(F.m, p, o) && !is_free(*o)) return true;
+    return mark_ends_at(F.m, p, o) && !is_free(*o);
 }
 
 static void look_at(uintptr_t word, uint32_t from)
@@ -59,7 +62,7 @@ static void look_at(uintptr_t word, uint32_t from)
     struct object_ref o;
     if (!pointed_at(word, &o)) return;
     uint32_t slot = slot_of(o);
-    if (F.from[slot] || is_free(o)) return;
+    if (F.from[slot]) return;
     F.from[slot] = from;
     if (!F.m->spans[o.span].noscan) *(struct object_ref *)child_vec_add(&F.next, sizeof o) = o;
 }

@@ -31,7 +31,7 @@ start() { # rate, sessions
     : >addresses
     "$seep" run -q --rate "$1" -o s.seep -- sh -c "echo \$\$ >pid; exec $held ${2:-100}" >addresses &
     run=$!
-    n=0; while [ "$(grep -c 0x addresses || true)" != 5 ] && [ $n -lt 400 ]; do sleep 0.02; n=$((n + 1)); done
+    n=0; while [ "$(grep -c 0x addresses || true)" != 6 ] && [ $n -lt 400 ]; do sleep 0.02; n=$((n + 1)); done
     pid=$(cat pid)
     n=0; until "$seep" snapshot "$pid" >out 2>&1 || [ $n -ge 100 ]; do sleep 0.02; n=$((n + 1)); done
 }
@@ -46,7 +46,8 @@ shows "$(address 1)" 'alloc .*session_new()' 'held by  global sessions' 'via .* 
 shows "$(address 2)" 'held by  global sessions' 'via .* block of 128 B' 'keeps    block of 32 B, from session_new()'
 shows "$(address 3)" 'alloc .*plant()' 'held by  nothing: no root'
 refuse 4 "no block is allocated at" "$(address 4)"
-shows "$(address 5)" "held by  stack of thread $pid, in main()" 'keeps    block of 112 B, from main()'
+shows "$(address 5)" 'held by  global end' 'keeps    block of 1.0 MiB, from plant()'
+shows "$(address 6)" "held by  stack of thread $pid, in main()" 'keeps    block of 112 B, from main()'
 refuse 4 "no block is allocated at" 0X10
 shows session_new 'held by  global sessions' 'keeps    block of 128 B' 'held by  global sessions' 'keeps    block of 32 B'
 shows plant 'held by  global table' 'keeps    block of 1.0 MiB'
@@ -69,7 +70,7 @@ stop
 : >addresses
 LD_PRELOAD=$(dirname "$seep")/libseep.so SEEP_CONTROL=1 SEEP_RATE=1 "$held" >addresses &
 run=$! pid=$!
-n=0; while [ "$(grep -c 0x addresses || true)" != 5 ] && [ $n -lt 400 ]; do sleep 0.02; n=$((n + 1)); done
+n=0; while [ "$(grep -c 0x addresses || true)" != 6 ] && [ $n -lt 400 ]; do sleep 0.02; n=$((n + 1)); done
 refuse 4 "does not record" session_new
 "$seep" snapshot -o late.seep --path session_new "$pid" >out 2>&1 && grep -q 'held by  global sessions' out || { echo "recording begun by it:"; cat out; bad=1; }
 exit $bad

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Blocks held in different ways, whose addresses it prints: one in the middle of a list of 100, or so many as are asked for, what that owns, one that is lost, one that was freed,
- * one that a variable of main() holds. */
+ * one that only a pointer to its end keeps, one that a variable of main() holds. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ struct session {
     char pad[100];
 };
 static struct session *sessions;
-static void *table;
+static void *table, *end;
 
 static __attribute__((noinline)) void *xmalloc(size_t size)
 {
@@ -30,7 +30,7 @@ static __attribute__((noinline)) void session_new(void)
 }
 
 /* Kept in a form that is no pointer. */
-static uintptr_t hidden[4];
+static uintptr_t hidden[5];
 
 static __attribute__((noinline)) void plant(int n)
 {
@@ -44,6 +44,9 @@ static __attribute__((noinline)) void plant(int n)
     hidden[3] = ~(uintptr_t)freed;
     free(freed);
     table = malloc(1 << 20);
+    char *large = malloc(1 << 20);
+    hidden[4] = ~(uintptr_t)large;
+    end = large + (1 << 20);
 }
 
 static __attribute__((noinline)) void scrub(void)
@@ -57,7 +60,7 @@ int main(int argc, char **argv)
 {
     plant(argc > 1 ? atoi(argv[1]) : 100);
     void *volatile mine = malloc(99);
-    for (int i = 0; i < 4; i++) dprintf(1, "0x%lx\n", (unsigned long)~hidden[i]);
+    for (int i = 0; i < 5; i++) dprintf(1, "0x%lx\n", (unsigned long)~hidden[i]);
     dprintf(1, "0x%lx\n", (unsigned long)mine);
     scrub();
     pause();
