@@ -49,11 +49,11 @@ static void *out_of_memory(void)
 static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
 {
     bool fresh = false;
-    struct bin *b = fine_class(sc) ? &mc->bin[sc >> 1] : &mc->bin[0];
-    struct slot *p = b->top != b->base ? bin_pop(b) : NULL;
+    unsigned c = fine_class(sc) ? sc >> 1 : MARK_NO_BIN;
+    struct slot *p = mc->top[c] != mc->base[c] ? bin_pop(mc, c, mc->top[c]) : NULL;
     size_t size = class_to_size[size_class_of(sc)];
     if (!p) {
-        if (b->missed >= b->grow_at) bin_grow(mc, b);
+        if (mc->bin[c].missed >= mc->bin[c].grow_at) bin_grow(mc, c);
         struct mspan *s = mc->alloc[sc];
         p = span_pop(s, size, &fresh);
         if (!p) {
@@ -61,6 +61,7 @@ static void *slot_take(struct mcache *mc, unsigned sc, bool zero)
             if (!s) return NULL;
             p = span_pop(s, size, &fresh);
         }
+        *mark_of((uintptr_t)p) = s->mark;
         zero &= !fresh || s->needzero;
     }
     if (zero) memset(p, 0, size);
@@ -82,7 +83,7 @@ static void record(struct mspan *s, uintptr_t p, size_t requested)
     struct heap_sample *r = prof_place(s, index);
     if (!r) return;
     prof_record(r, s->elem_size, requested);
-    if (span_lists(s)) s->marks[index] = MARK_SAMPLED;
+    if (span_lists(s)) *mark_of(p) = MARK_SAMPLED;
 }
 
 static __attribute__((noinline)) void *sampled_alloc(struct mcache *mc, unsigned sc, size_t requested, bool zero)
@@ -158,24 +159,24 @@ __attribute__((noinline)) void *malloc_sampled(size_t size, void *p, struct mcac
     return p;
 }
 
-/* The bin is empty: of the current span, unless the bin is to grow. */
-__attribute__((noinline)) void *malloc_carve(size_t size, struct mcache *mc, struct bin *b)
+/* The bin is empty: of the current span, unless the bin is to grow, which it also says where there is no cache. */
+__attribute__((noinline)) void *malloc_carve(size_t size, struct mcache *mc, size_t c)
 {
     bool fresh;
+    struct bin *b = &mc->bin[c];
     if (UNLIKELY(b->missed >= b->grow_at)) return malloc_slow(size, 0);
     struct slot *p = span_pop(b->fine, b->size, &fresh);
     if (UNLIKELY(p == NULL)) return malloc_slow(size, 0);
-    mc->sample -= (int64_t)b->cost;
-    return UNLIKELY(mc->sample < 0) ? malloc_sampled(size, p, mc, b->cost) : p;
+    *near_mark((uintptr_t)p) = (uint8_t)c;
+    mc->sample -= (int64_t)mc->cost[c];
+    return UNLIKELY(mc->sample < 0) ? malloc_sampled(size, p, mc, mc->cost[c]) : p;
 }
 
-/* Over FINE_MAX_BYTES, or the thread's first. */
+/* Over FINE_MAX_BYTES. */
 __attribute__((noinline)) void *malloc_medium(size_t size)
 {
-    struct mcache *mc = agent_tls.mcache;
-    if (UNLIKELY(size - FINE_MAX_BYTES - 1 >= SMALL_MAX_BYTES - FINE_MAX_BYTES || mc == NULL))
-        return malloc_slow(size, 0);
-    return bin_take(mc, abi_to_bin128[(size - FINE_MAX_BYTES + 127) >> 7], size);
+    if (UNLIKELY(size > SMALL_MAX_BYTES)) return malloc_slow(size, 0);
+    return bin_take(agent_tls.fast, abi_to_class128[(size - FINE_MAX_BYTES + 127) >> 7], size);
 }
 
 void *heap_alloc(size_t size, size_t align, unsigned flags)
@@ -197,15 +198,14 @@ void heap_bad_link(const struct mspan *s, const struct slot *p)
     log_fatal("malloc: block %p of %zu bytes was written to after free, or freed twice", (const void *)p, s->elem_size);
 }
 
-/* The slot's number. */
-static uint32_t check_free(const struct mspan *s, uintptr_t p)
+/* Its mark. */
+static uint8_t *check_free(const struct mspan *s, uintptr_t p)
 {
     if (UNLIKELY(!span_slot_start(s, p) || p >= s->bump))
         heap_bad_free((void *)p, "not the start of an allocated block");
-    uint32_t index = span_index(s, p);
-    if (UNLIKELY(__atomic_load_n(&s->marks[index], __ATOMIC_RELAXED) == MARK_FREE))
-        heap_bad_free((void *)p, "already free");
-    return index;
+    uint8_t *mark = mark_of(p);
+    if (UNLIKELY(__atomic_load_n(mark, __ATOMIC_RELAXED) == MARK_FREE)) heap_bad_free((void *)p, "already free");
+    return mark;
 }
 
 static void check_large(const struct mspan *s, uintptr_t p)
@@ -261,24 +261,37 @@ void slot_give(struct mcache *mc, struct slot *p)
         remote_free(mc, s, p);
 }
 
-static void tell_profile(struct mspan *s, uint32_t index)
+/* mark: of a small block. */
+static void tell_profile(struct mspan *s, uintptr_t p, const uint8_t *mark)
 {
+    uint32_t index = span_index(s, p); /* 0 in a large one */
     if (span_lists(s)) {
-        if (s->marks[index] == MARK_SAMPLED) prof_free_listed(s, index);
+        if (*mark == MARK_SAMPLED) prof_free_listed(s, index);
         return;
     }
     struct heap_sample *t = __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
     if (t && t[index].bucket != 0) prof_free(&t[index]);
 }
 
-static void tell_resize(struct mspan *s, uint32_t index, size_t size)
+static void tell_resize(struct mspan *s, uintptr_t p, const uint8_t *mark, size_t size)
 {
     struct heap_sample *t = span_lists(s) ? NULL : __atomic_load_n(&s->samples, __ATOMIC_ACQUIRE);
-    if (LIKELY(!t && s->marks[index] != MARK_SAMPLED)) return;
+    if (LIKELY(!t && *mark != MARK_SAMPLED)) return;
+    uint32_t index = span_index(s, p);
     agent_enter();
     struct heap_sample *r = t ? &t[index] : prof_listed(s, index);
     if (r && r->bucket != 0) prof_resize(r, size);
     agent_leave();
+}
+
+/* false: it is full. */
+static bool bin_push(struct mcache *mc, unsigned c, uintptr_t p)
+{
+    if (mc->top[c] == mc->end[c]) return false;
+    *mc->top[c] = p;
+    ORDER();
+    mc->top[c]++;
+    return true;
 }
 
 __attribute__((noinline)) void free_slow(void *ptr)
@@ -293,28 +306,17 @@ __attribute__((noinline)) void free_slow(void *ptr)
     struct mcache *mc = cache_enter();
     if (s->state == SPAN_LARGE) {
         check_large(s, p);
-        tell_profile(s, 0);
+        tell_profile(s, p, NULL);
         large_free(mc, s);
     } else {
-        uint32_t index = check_free(s, p);
-        tell_profile(s, index);
+        uint8_t *mark = check_free(s, p);
+        tell_profile(s, p, mark);
         if (mc) bin_setup(mc, s);
-        uint8_t *mark = &s->marks[index];
-        if (!mc || !bin_push(bin_of(mc, s), p, mark)) {
-            *mark = MARK_FREE;
-            slot_give(mc, ptr);
-        }
+        *mark = MARK_FREE;
+        if (!mc || !is_near(s) || !bin_push(mc, s->mark, p)) slot_give(mc, ptr);
     }
     cache_leave(mc);
     errno = saved;
-}
-
-__attribute__((noinline)) void free_far(void *ptr)
-{
-    struct mspan *s = ptr ? span_of_any((uintptr_t)ptr) : NULL;
-    struct mcache *mc = agent_tls.mcache;
-    if (LIKELY(s != NULL && mc != NULL) && free_plain(mc, s, (uintptr_t)ptr)) return;
-    free_slow(ptr);
 }
 
 __attribute__((noinline)) void free_emptied(struct mspan *s)
@@ -325,6 +327,34 @@ __attribute__((noinline)) void free_emptied(struct mspan *s)
     span_now_empty(agent_tls.mcache, s);
     agent_leave();
     errno = saved;
+}
+
+/* To its span, when that is the caller's and nothing else is to be done. */
+static ALWAYS_INLINE void free_local(void *ptr, uint8_t *mark, struct mcache *mc)
+{
+    struct mspan *s = *mark - 1u < MARK_NO_BIN ? span_of_any((uintptr_t)ptr) : NULL;
+    if (UNLIKELY(!s || s->fast != mc)) {
+        free_slow(ptr);
+        return;
+    }
+    mc->bin[*mark].missed++;
+    *mark = MARK_FREE;
+    span_push(s, ptr);
+    if (UNLIKELY(--s->used == 0)) free_emptied(s);
+}
+
+__attribute__((noinline)) void free_full(void *ptr, struct mcache *mc)
+{
+    free_local(ptr, near_mark((uintptr_t)ptr), mc);
+}
+
+__attribute__((noinline)) void free_far(void *ptr)
+{
+    uint8_t *mark = mark_far((uintptr_t)ptr);
+    if (LIKELY(mark != NULL))
+        free_local(ptr, mark, agent_tls.fast);
+    else
+        free_slow(ptr);
 }
 
 void heap_free(void *p)
@@ -365,10 +395,10 @@ void *heap_realloc(void *ptr, size_t size)
         void *q = size > SMALL_MAX_BYTES ? large_realloc(s, size) : NULL;
         return q ? q : move_block(ptr, s->elem_size, size);
     }
-    uint32_t i = check_free(s, p);
+    const uint8_t *mark = check_free(s, p);
     /* In place while the block is not twice too large. */
     if (size <= s->elem_size && size > s->elem_size / 2 - 1) {
-        tell_resize(s, i, size);
+        tell_resize(s, p, mark, size);
         return ptr;
     }
     return move_block(ptr, s->elem_size, size);

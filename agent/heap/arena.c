@@ -8,10 +8,16 @@
  * pointer a page, of which only the parts for existing arenas are writable and the rest reads as zeros. So any
  * word can be looked up, and an empty map costs no memory and little address space (RLIMIT_AS counts that).
  *
+ * Marks likewise: where the first 16 GiB from the first arena on will have theirs is Reserved in one piece, 1 GiB, so that free
+ * finds them by a subtraction (heap_near). What has no place there, as it lies elsewhere or address space is short, has its
+ * marks where its chunk says, and takes the slow paths.
+ *
  * Invariants
  *   1. An arena starts at a multiple of 64 MiB and its pages [0, mapped_pages) are Prepared; it grows upwards only.
  *   2. regions is in address order. Regions and arenas are never given back.
  *   3. [grow_lo, grow_hi) is Reserved; grow_lo is a multiple of 4 MiB.
+ *   4. Every chunk has its marks before its pages can be had; heap_near grows over mapped memory only, so whatever is below its
+ *      bound can be read.
  * Locks: under mheap.lock. Allocates metadata. Units: bytes where not said otherwise.
  * Dropped: a flat table of 4 Mi arenas (32 MiB of address space, resident under mlockall) and 585 MiB of reserved
  * summaries, as Go has them: programs with RLIMIT_AS fail to start. */
@@ -20,12 +26,23 @@
 #include "agent/os/os.h"
 #include "agent/util/options.h"
 
-enum { HUGE_MAX_ALLOC = 16, HUGE_MIN_PAGES = 8192 }; /* 128 KiB, 64 MiB */
+enum {
+    HUGE_MAX_ALLOC = 16,   /* 128 KiB */
+    HUGE_MIN_PAGES = 8192, /* 64 MiB */
+    NEAR_SHARE = 64,       /* of the limit of address space */
+};
+#define NEAR_MARKS ((size_t)1 << (REGION_SHIFT - MARK_SHIFT))
+
+static size_t whole_pages(size_t size)
+{
+    return (size + os_page_size() - 1) & ~(os_page_size() - 1);
+}
 
 struct region *heap_regions[ROOT_ENTRIES];
 struct mspan **heap_root[ROOT_ENTRIES];
 uintptr_t heap_first = (uintptr_t)1 << 63; /* no address lies in the region there */
 struct mspan **heap_first_spans;
+struct heap_near heap_near __attribute__((aligned(64)));
 
 __attribute__((noinline)) struct mspan *span_of_far(uintptr_t p)
 {
@@ -43,6 +60,101 @@ struct arena *arena_of(uintptr_t p)
     return r ? r->arenas[(p >> ARENA_SHIFT) & (REGION_ARENAS - 1)] : NULL;
 }
 
+/* ---- Marks. Most heaps grow from one address upwards: what they may become there is Reserved in one piece, the classes of pages, then
+ * the marks, and becomes usable as the heap grows. */
+static uint8_t *near_end;         /* of that piece */
+static uint8_t *near_classes_end; /* of what of the classes is usable */
+
+uint8_t *mark_far(uintptr_t p)
+{
+    if (p >> 48 || p % (1 << MARK_SHIFT)) return NULL;
+    const struct arena *a = arena_of(p);
+    uint8_t *marks = a ? a->chunks[(p / CHUNK_BYTES) % ARENA_CHUNKS].marks : NULL;
+    return marks ? marks + (p % CHUNK_BYTES >> MARK_SHIFT) : NULL;
+}
+
+static void near_reserve(uintptr_t lo)
+{
+    static bool tried;
+    if (tried) return;
+    tried = true;
+    size_t bytes = os_address_limit() / NEAR_SHARE / CHUNK_MARKS * CHUNK_MARKS;
+    if (bytes > NEAR_MARKS) bytes = NEAR_MARKS;
+    uint8_t *classes = bytes ? os_reserve(NULL, NEAR_CLASSES + bytes, 0, OS_GC) : NULL;
+    if (!classes) return;
+    size_t need = whole_pages(bytes >> (HPAGE_SHIFT - MARK_SHIFT));
+    if (need < NEAR_CLASSES) os_unreserve(classes + need, NEAR_CLASSES - need);
+    near_classes_end = classes;
+    heap_near.lo = lo;
+    heap_near.map = classes + NEAR_CLASSES;
+    heap_near.moved = (uintptr_t)heap_near.map - (lo >> MARK_SHIFT);
+    near_end = heap_near.map + bytes;
+}
+
+/* Address space is short: what is Reserved for marks alone. True: there was some. */
+static bool near_unreserve(void)
+{
+    uint8_t *from = heap_near.map + heap_near.slots;
+    if (from == near_end) return false;
+    os_unreserve(from, (size_t)(near_end - from));
+    near_end = from;
+    return true;
+}
+
+static int make_usable(uint8_t *from, const uint8_t *to)
+{
+    size_t size = (size_t)(to - from);
+    int error = size == 0 ? 0 : os_map(from, size);
+    return size == 0 || error ? error : os_used(from, size);
+}
+
+static bool near_grow(size_t size)
+{
+    uint8_t *at = heap_near.map + heap_near.slots, *classes = heap_near.map - NEAR_CLASSES;
+    uint8_t *to = classes + whole_pages((heap_near.slots + size) >> (HPAGE_SHIFT - MARK_SHIFT));
+    if (make_usable(near_classes_end, to) != 0) return false;
+    near_classes_end = to;
+    if (make_usable(at, at + size) != 0) return false;
+    __atomic_store_n(&heap_near.slots, heap_near.slots + size, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* For so many bytes of the heap from lo on, or for fewer of them, at least a chunk's. NULL: no memory. */
+static uint8_t *marks_new(uintptr_t lo, size_t *bytes)
+{
+    near_reserve(lo);
+    uint8_t *at = heap_near.map + heap_near.slots;
+    size_t size = *bytes >> MARK_SHIFT;
+    if (lo != heap_near.lo + (heap_near.slots << MARK_SHIFT) || at == near_end) return os_alloc(size, OS_GC);
+    if (size > (size_t)(near_end - at)) size = (size_t)(near_end - at);
+    *bytes = size << MARK_SHIFT;
+    return near_grow(size) ? at : NULL;
+}
+
+/* For the chunks of [lo, hi). */
+static bool marks_make(uintptr_t lo, uintptr_t hi)
+{
+    while (lo < hi) {
+        size_t bytes = 0;
+        while (lo < hi && chunk_of(lo)->marks) lo += CHUNK_BYTES;
+        while (lo + bytes < hi && !chunk_of(lo + bytes)->marks) bytes += CHUNK_BYTES;
+        uint8_t *marks = bytes ? marks_new(lo, &bytes) : NULL;
+        if (bytes && !marks) return false;
+        for (uintptr_t end = lo + bytes; lo < end; lo += CHUNK_BYTES, marks += CHUNK_MARKS)
+            __atomic_store_n(&chunk_of(lo)->marks, marks, __ATOMIC_RELEASE);
+    }
+    return true;
+}
+
+void marks_unused(uintptr_t lo, uintptr_t hi)
+{
+    uintptr_t unit = os_page_size() << MARK_SHIFT;
+    lo = (lo + unit - 1) & ~(unit - 1);
+    hi &= ~(unit - 1);
+    if (lo < hi) os_unused(mark_of(lo), (hi - lo) >> MARK_SHIFT, false);
+}
+
+/* ---- Regions and arenas */
 static struct region *region_make(uintptr_t base)
 {
     struct region *r = persistent_alloc(sizeof *r, 64, OS_GC);
@@ -104,7 +216,7 @@ static bool reserve_more(size_t need)
             mheap.grow_hi += more;
             return true;
         }
-        if (p) os_free((void *)p, more);
+        if (p) os_unreserve((void *)p, more);
         hint = (hint + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1);
         have = 0;
     }
@@ -115,7 +227,7 @@ static bool reserve_more(size_t need)
         return true;
     }
     if (p && have > 0 && more < need) { /* elsewhere: then all of it must be there */
-        os_free((void *)p, more);
+        os_unreserve((void *)p, more);
         p = 0;
     }
     if (!p) {
@@ -143,7 +255,13 @@ static void advise_huge(uintptr_t lo, uintptr_t hi, size_t npages)
     for (uintptr_t at = lo; at < hi; at += HUGE_BYTES) arena_of(at)->huge |= huge_bit(at);
 }
 
-bool arena_grow(size_t npages)
+/* What the pages of [lo, hi) need before they can be had. */
+static bool prepare(uintptr_t lo, uintptr_t hi)
+{
+    return arenas_make(lo, hi) && marks_make(lo, hi);
+}
+
+static bool grow(size_t npages)
 {
     size_t need = ((npages << HPAGE_SHIFT) + CHUNK_BYTES - 1) & ~(CHUNK_BYTES - 1);
     if (mheap.grow_hi - mheap.grow_lo < need) {
@@ -152,7 +270,7 @@ bool arena_grow(size_t npages)
         if (!reserve_more(need)) return false;
         if (mheap.grow_lo != old_lo && old_lo != old_hi && os_map((void *)old_lo, old_hi - old_lo) == 0) {
             struct arena *a = arena_make(old_lo & ~(ARENA_BYTES - 1));
-            if (a) {
+            if (a && marks_make(old_lo, old_hi)) {
                 a->mapped_pages += (old_hi - old_lo) >> HPAGE_SHIFT;
                 usage_add(&mheap.mapped_pages, (int64_t)((old_hi - old_lo) >> HPAGE_SHIFT));
                 pages_free(old_lo, (old_hi - old_lo) >> HPAGE_SHIFT, true);
@@ -160,11 +278,11 @@ bool arena_grow(size_t npages)
         }
     }
     uintptr_t lo = mheap.grow_lo, hi = lo + need;
-    if (!arenas_make(lo, hi)) { /* under a tight RLIMIT_AS the rest of the reserved space is in the way */
+    if (!prepare(lo, hi)) { /* under a tight RLIMIT_AS the rest of the reserved space is in the way */
         if (mheap.grow_hi == hi) return false;
-        os_free((void *)hi, mheap.grow_hi - hi);
+        os_unreserve((void *)hi, mheap.grow_hi - hi);
         mheap.grow_hi = hi;
-        if (!arenas_make(lo, hi)) return false;
+        if (!prepare(lo, hi)) return false;
     }
     if (os_map((void *)lo, need) != 0 || os_used((void *)lo, need) != 0) return false;
     mheap.grow_lo = hi;
@@ -178,4 +296,9 @@ bool arena_grow(size_t npages)
     }
     pages_free(lo, need >> HPAGE_SHIFT, true);
     return true;
+}
+
+bool arena_grow(size_t npages)
+{
+    return grow(npages) || (near_unreserve() && grow(npages));
 }

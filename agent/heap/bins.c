@@ -11,7 +11,7 @@
  *
  * Invariants
  *   1. A slot in a bin counts as used in its span, so the span stays. Nothing of the slot itself is read or written; its mark is
- *      MARK_FREE.
+ *      MARK_FREE, and near.
  *   2. Only the cache's thread changes its bins; [base, top) is valid at every instruction of it, but in set_room.
  *   3. A bin holds FIRST_SLOTS and FIRST_BYTES at most, until it grows; growth is bounded for a bin, a thread, and all.
  * No locks but those of slot_give() and persistent_alloc(). */
@@ -30,36 +30,37 @@ enum {
     GROWTH = 8
 };
 
-void bin_init(struct bin *b)
+void bins_init(struct mcache *mc)
 {
-    *b = (struct bin){.fine = &empty_span, .grow_at = UINT32_MAX};
+    for (unsigned c = 0; c < MARKS; c++) mc->bin[c] = (struct bin){.fine = &empty_span, .grow_at = UINT32_MAX};
 }
 
 /* An empty bin gets room for so many slots. */
-static bool set_room(struct bin *b, uint32_t slots)
+static bool set_room(struct mcache *mc, unsigned c, uint32_t slots)
 {
-    size_t bytes = (slots + BIN_BELOW) * sizeof *b->base;
-    struct bin_slot *base = persistent_alloc(bytes, 64, OS_META);
+    struct bin *b = &mc->bin[c];
+    size_t bytes = (slots + BIN_BELOW) * sizeof *mc->base[c];
+    uintptr_t *base = persistent_alloc(bytes, 64, OS_META);
     if (!base) return false;
     usage_add(&mheap.mcache_bytes, (int64_t)bytes);
     base += BIN_BELOW;
     __atomic_store_n(&b->changing, b->changing + 1, __ATOMIC_SEQ_CST);
-    b->base = b->top = base;
-    b->end = base + slots;
+    mc->base[c] = mc->top[c] = base;
+    mc->end[c] = base + slots;
     __atomic_store_n(&b->changing, b->changing + 1, __ATOMIC_SEQ_CST);
     return true;
 }
 
 void bin_setup(struct mcache *mc, const struct mspan *s)
 {
-    struct bin *b = bin_of(mc, s);
-    if (b->size != 0 || s->bin_at == NO_BIN) return;
-    unsigned c = s->span_class >> 1;
-    b->cost = class_to_cost[c];
+    unsigned c = s->mark;
+    struct bin *b = &mc->bin[c];
+    if (b->size != 0 || c == MARK_NO_BIN) return;
+    mc->cost[c] = class_to_cost[c];
     b->size = class_to_size[c];
     if (heap_traced || agent_options.check >= 1) return;
     uint32_t slots = FIRST_SLOTS < FIRST_BYTES / b->size ? FIRST_SLOTS : FIRST_BYTES / b->size;
-    if (slots == 0 || set_room(b, slots)) b->grow_at = FIRST_SLOTS;
+    if (slots == 0 || set_room(mc, c, slots)) b->grow_at = FIRST_SLOTS;
 }
 
 static uint32_t least(uint64_t a, uint64_t b)
@@ -68,19 +69,21 @@ static uint32_t least(uint64_t a, uint64_t b)
 }
 
 /* It was full, and is empty: with room for what it missed it would have served. */
-void bin_grow(struct mcache *mc, struct bin *b)
+void bin_grow(struct mcache *mc, unsigned c)
 {
-    uint32_t old = (uint32_t)(b->end - b->base), most = least(MOST_SLOTS, MOST_BYTES / b->size);
+    struct bin *b = &mc->bin[c];
+    if (c == MARK_NO_BIN) return;
+    uint32_t old = (uint32_t)(mc->end[c] - mc->base[c]), most = least(MOST_SLOTS, MOST_BYTES / b->size);
     uint32_t more = least(b->missed, (GROWTH - 1) * (old + 1));
     more = most > old ? least(more, most - old) : 0;
     more = least(more, (CACHE_BYTES - mc->bin_bytes) / b->size);
     uint64_t bytes = (uint64_t)more * b->size;
     if (more > 0 && __atomic_add_fetch(&mheap.bin_bytes, bytes, __ATOMIC_RELAXED) <= ALL_BYTES &&
-        set_room(b, old + more))
+        set_room(mc, c, old + more))
         mc->bin_bytes += bytes;
     else
         usage_add(&mheap.bin_bytes, -(int64_t)bytes);
-    uint32_t now = (uint32_t)(b->end - b->base);
+    uint32_t now = (uint32_t)(mc->end[c] - mc->base[c]);
     b->grow_at = now > old && now < most ? now : UINT32_MAX;
     b->missed = 0;
 }
@@ -88,21 +91,21 @@ void bin_grow(struct mcache *mc, struct bin *b)
 void bins_flush(struct mcache *mc)
 {
     for (unsigned c = 1; c < SIZE_CLASSES; c++) {
-        struct bin *b = &mc->bin[c];
-        while (b->top > b->base) {
-            b->top--;
-            slot_give(mc, (struct slot *)b->top->p);
+        while (mc->top[c] > mc->base[c]) {
+            mc->top[c]--;
+            slot_give(mc, (struct slot *)*mc->top[c]);
         }
     }
 }
 
-uint64_t bin_count(const struct bin *b)
+uint64_t bin_count(const struct mcache *mc, unsigned c)
 {
+    const uint32_t *changing = &mc->bin[c].changing;
     for (;;) {
-        uint32_t before = __atomic_load_n(&b->changing, __ATOMIC_SEQ_CST);
-        const struct bin_slot *base = __atomic_load_n(&b->base, __ATOMIC_SEQ_CST);
-        const struct bin_slot *top = __atomic_load_n(&b->top, __ATOMIC_SEQ_CST);
-        if (!(before & 1) && before == __atomic_load_n(&b->changing, __ATOMIC_SEQ_CST)) return (uint64_t)(top - base);
+        uint32_t before = __atomic_load_n(changing, __ATOMIC_SEQ_CST);
+        const uintptr_t *base = __atomic_load_n(&mc->base[c], __ATOMIC_SEQ_CST);
+        const uintptr_t *top = __atomic_load_n(&mc->top[c], __ATOMIC_SEQ_CST);
+        if (!(before & 1) && before == __atomic_load_n(changing, __ATOMIC_SEQ_CST)) return (uint64_t)(top - base);
     }
 }
 
@@ -110,54 +113,9 @@ uint64_t bins_count(const struct mcache *mc, uint64_t *bytes)
 {
     uint64_t n = 0;
     for (unsigned c = 1; c < SIZE_CLASSES; c++) {
-        uint64_t k = bin_count(&mc->bin[c]);
+        uint64_t k = bin_count(mc, c);
         n += k;
         *bytes += k * class_to_size[c];
     }
     return n;
-}
-
-/* ---- A snapshot's child asks for every span: there they are sorted into a list a span first. */
-struct binned {
-    struct binned *next;
-    uint32_t index;
-};
-
-static void sort_bins(void)
-{
-    for (struct mcache *mc = mheap.caches; mc; mc = mc->next_all) {
-        for (unsigned c = 1; c < SIZE_CLASSES; c++) {
-            for (const struct bin_slot *b = mc->bin[c].base; b < mc->bin[c].top; b++) {
-                uintptr_t p = b->p;
-                struct mspan *s = span_of(p);
-                struct binned *n = s ? child_alloc(sizeof *b, 0) : NULL;
-                if (!n) continue; /* it counts as allocated: a leak of it is missed, nothing is made up */
-                *n = (struct binned){.next = s->binned, .index = span_index(s, p)};
-                s->binned = n;
-            }
-        }
-    }
-}
-
-static void set_bit(uint64_t *bits, uint32_t i)
-{
-    bits[i / 64] |= 1ull << (i % 64);
-}
-
-void bins_free_slots(struct mspan *s, uint64_t *bits)
-{
-    if (agent_in_child) {
-        static bool sorted;
-        if (!sorted) sort_bins();
-        sorted = true;
-        for (const struct binned *b = s->binned; b; b = b->next) set_bit(bits, b->index);
-        return;
-    }
-    if (s->bin_at == NO_BIN) return;
-    for (struct mcache *mc = mheap.caches; mc; mc = mc->next_all) {
-        const struct bin *b = bin_of(mc, s);
-        for (const struct bin_slot *at = b->base; at < b->top; at++) {
-            if (at->p - s->base < s->limit - s->base) set_bit(bits, span_index(s, at->p));
-        }
-    }
 }

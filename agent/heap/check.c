@@ -9,6 +9,8 @@
  * 3 also the page allocator's summaries after every change of pages by a span. */
 #include "agent/heap/fast.h"
 
+#include <string.h>
+
 #include "agent/util/log.h"
 
 #define INVARIANT(s, cond) \
@@ -20,15 +22,35 @@ static uint32_t list_length(const struct mspan *s, const struct slot *f)
     for (; f; f = slot_decode(f->link), n++) {
         uintptr_t p = (uintptr_t)f;
         INVARIANT(s, p - s->base < s->bump - s->base && span_slot_start(s, p) && n < s->nelems);
-        INVARIANT(s, *span_mark(s, p) == MARK_FREE);
+        INVARIANT(s, *mark_of(p) == MARK_FREE);
     }
     return n;
 }
 
-static uint32_t marked_free(const struct mspan *s, uint32_t from, uint32_t to)
+enum { CHUNK_PART = sizeof(uint64_t) << MARK_SHIFT };
+
+static bool none_marked(const uint8_t *eight)
+{
+    uint64_t marks;
+    memcpy(&marks, eight, sizeof marks);
+    return marks == 0;
+}
+
+/* How many slots are marked as used: each at its start, and nothing else in the span is marked. */
+static uint32_t marked_used(const struct mspan *s)
 {
     uint32_t n = 0;
-    for (uint32_t i = from; i < to; i++) n += __atomic_load_n(&s->marks[i], __ATOMIC_RELAXED) == MARK_FREE;
+    for (uintptr_t p = s->base; p < s->base + (s->npages << HPAGE_SHIFT); p += 1 << MARK_SHIFT) {
+        if (p % CHUNK_PART == 0 && none_marked(mark_of(p))) {
+            p += CHUNK_PART - (1 << MARK_SHIFT);
+            continue;
+        }
+        uint8_t mark = __atomic_load_n(mark_of(p), __ATOMIC_RELAXED);
+        if (mark == MARK_FREE) continue;
+        INVARIANT(s, p < s->bump && span_slot_start(s, p));
+        INVARIANT(s, mark == s->mark || (mark == MARK_SAMPLED && span_lists(s)));
+        n++;
+    }
     return n;
 }
 
@@ -40,6 +62,7 @@ bool span_check(const struct mspan *s)
     INVARIANT(s, s->used <= s->nelems);
     if (s->state == SPAN_LARGE) {
         INVARIANT(s, s->nelems == 1 && s->elem_size == s->npages << HPAGE_SHIFT && s->used <= 1);
+        INVARIANT(s, marked_used(s) == 0);
         return true;
     }
     INVARIANT(s, s->elem_size == class_to_size[span_size_class(s)]);
@@ -48,8 +71,9 @@ bool span_check(const struct mspan *s)
     uint64_t remote = __atomic_load_n(&s->remote, __ATOMIC_ACQUIRE);
     INVARIANT(s, list_length(s, s->free) + s->used == carved);
     INVARIANT(s, list_length(s, (const struct slot *)REMOTE_ADDR(remote)) == REMOTE_COUNT(remote));
-    INVARIANT(s, marked_free(s, carved, s->nelems + 1) == s->nelems + 1 - carved);
-    INVARIANT(s, marked_free(s, 0, carved) + s->used >= carved + REMOTE_COUNT(remote));
+    INVARIANT(s, marked_used(s) + REMOTE_COUNT(remote) <= s->used);
+    for (size_t i = 0; is_near(s) && i < s->npages; i++)
+        INVARIANT(s, near_class(heap_near.map, near_slot(s->base))[i] == s->mark);
     INVARIANT(s, REMOTE_COUNT(remote) <= s->used);
     INVARIANT(s, !(remote & REMOTE_FULL) || (s->used == s->nelems && s->owner == NULL && REMOTE_ADDR(remote) == 0));
     INVARIANT(s, s->fast == NO_CACHE || s->fast == s->owner);
@@ -66,9 +90,10 @@ struct sums {
 static void check_listed(const struct mspan *s)
 {
     uint32_t marked = 0, listed = 0;
-    for (uint32_t i = 0; i < s->nelems; i++) marked += s->marks[i] == MARK_SAMPLED;
+    for (uint32_t i = 0; i < s->nelems; i++) marked += *mark_of(s->base + i * s->elem_size) == MARK_SAMPLED;
     for (const struct sample_node *n = s->listed; n; n = n->next, listed++)
-        INVARIANT(s, n->index < s->nelems && s->marks[n->index] == MARK_SAMPLED && listed < s->nelems);
+        INVARIANT(s, n->index < s->nelems && *mark_of(s->base + n->index * s->elem_size) == MARK_SAMPLED &&
+                         listed < s->nelems);
     INVARIANT(s, marked == listed);
 }
 
@@ -79,17 +104,15 @@ static int check_span(void *arg, const struct heap_span_info *info)
     span_check(s);
     sums->pages += info->npages;
     if (span_lists(s)) check_listed(s);
-    if (s->state == SPAN_SMALL)
-        sums->in_bins += marked_free(s, 0, s->nelems) - (s->nelems - s->used) - REMOTE_COUNT(s->remote);
+    if (s->state == SPAN_SMALL) sums->in_bins += s->used - marked_used(s) - REMOTE_COUNT(s->remote);
     return 0;
 }
 
-static void check_binned(unsigned c, const struct bin_slot *at)
+static void check_binned(unsigned c, uintptr_t p)
 {
-    uintptr_t p = at->p;
     const struct mspan *s = span_of(p);
-    if (!s || s->span_class != c * 2 || !span_slot_start(s, p) || p >= s->bump || at->mark != span_mark(s, p) ||
-        *at->mark != MARK_FREE)
+    if (!s || s->span_class != c * 2 || !span_slot_start(s, p) || p >= s->bump || !is_near(s) ||
+        *mark_of(p) != MARK_FREE)
         log_fatal("heap check: %p in bin %u", (void *)p, c);
 }
 
@@ -111,11 +134,11 @@ static void check_cache(const struct mcache *mc)
             INVARIANT(s, s->state == SPAN_LARGE && s->used == 0 && s->npages == n && !s->samples);
     }
     for (unsigned c = 0; c < SIZE_CLASSES; c++) {
-        if (!heap_traced && mc->bin[c].fine != mc->alloc[c * 2])
+        if (!heap_traced && mc->bin[c].fine != (is_near(mc->alloc[c * 2]) ? mc->alloc[c * 2] : &empty_span))
             log_fatal("heap check: cache %p: fine[%u]", (const void *)mc, c);
-        const struct bin *b = &mc->bin[c];
-        if (b->top < b->base || b->top > b->end) log_fatal("heap check: cache %p: bin %u", (const void *)mc, c);
-        for (const struct bin_slot *at = b->base; at < b->top; at++) check_binned(c, at);
+        if (mc->top[c] < mc->base[c] || mc->top[c] > mc->end[c])
+            log_fatal("heap check: cache %p: bin %u", (const void *)mc, c);
+        for (const uintptr_t *at = mc->base[c]; at < mc->top[c]; at++) check_binned(c, *at);
     }
     if (idle != mc->idle_pages) log_fatal("heap check: cache %p: idle pages", (const void *)mc);
 }

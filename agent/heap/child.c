@@ -11,13 +11,10 @@
 enum { BLOCK = 1 << 20, HEADER = 16 };
 
 static uintptr_t at, end;
-static struct mcache child_cache; /* no span is its own, and all its current spans are empty */
 
 void heap_enter_child(void)
 {
-    for (unsigned i = 0; i < SPAN_CLASSES; i++) child_cache.alloc[i] = &empty_span;
-    for (unsigned i = 0; i < SIZE_CLASSES; i++) bin_init(&child_cache.bin[i]);
-    mcache_bind(&child_cache);
+    mcache_bind(NULL);
     agent_in_child = true;
 }
 

@@ -27,6 +27,7 @@
 
 enum { MAX_DROP = 8 };
 
+struct mcache heap_no_cache;
 struct mspan empty_span = {.fast = NO_CACHE, .owner = NO_CACHE};
 uint64_t heap_key = 0xa5c3000000000000ull;
 static struct
@@ -43,7 +44,7 @@ void mcache_make_current(struct mcache *mc, struct mspan *s)
     s->current = true;
     mc->alloc[sc] = s;
     bin_setup(mc, s);
-    if (fine_class(sc) && !heap_traced) mc->bin[sc >> 1].fine = s;
+    if (fine_class(sc) && !heap_traced) mc->bin[sc >> 1].fine = is_near(s) ? s : &empty_span;
 }
 
 /* Forgets the current span of a class; the span itself is not touched, it may be another thread's by now. */
@@ -271,7 +272,7 @@ static struct mcache *mcache_new(void)
     } else if ((mc = persistent_alloc(sizeof *mc, 64, OS_META)) != NULL) {
         usage_add(&mheap.mcache_bytes, sizeof *mc);
         for (unsigned i = 0; i < SPAN_CLASSES; i++) mc->alloc[i] = &empty_span;
-        for (unsigned i = 0; i < SIZE_CLASSES; i++) bin_init(&mc->bin[i]);
+        bins_init(mc);
         mc->next_all = mheap.caches;
         __atomic_store_n(&mheap.caches, mc, __ATOMIC_RELEASE);
     }
@@ -283,15 +284,10 @@ static struct mcache *mcache_new(void)
     return mc;
 }
 
-/* A stop may come between any two of these: the cache is there while the bounds are not 0. */
 void mcache_bind(struct mcache *mc)
 {
-    if (mc) agent_tls.mcache = mc;
-    __asm__ volatile("" ::: "memory");
-    agent_tls.fine_end = mc ? FINE_MAX_BYTES + 1 : 0;
-    agent_tls.near_pages = mc ? REGION_PAGES : 0;
-    __asm__ volatile("" ::: "memory");
-    if (!mc) agent_tls.mcache = NULL;
+    agent_tls.mcache = mc;
+    agent_tls.fast = mc ? mc : &heap_no_cache;
 }
 
 struct mcache *mcache_get(void)

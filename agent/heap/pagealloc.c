@@ -12,7 +12,7 @@
  * Locks: under mheap.lock. Allocates nothing. Units: pages. */
 #include "agent/heap/types.h"
 
-static struct chunk *chunk_of(uintptr_t p)
+struct chunk *chunk_of(uintptr_t p)
 {
     return &arena_of(p)->chunks[(p / CHUNK_BYTES) % ARENA_CHUNKS];
 }

@@ -20,7 +20,8 @@
  * who takes pages beyond it gives as many back first. After runtime/mgcscavenge.go, whose reserve never sinks.
  *
  * Invariants
- *   1. Pages being given back are allocated in the bitmap meanwhile, so no lock is held during the system call.
+ *   1. Pages being given back are allocated in the bitmap meanwhile, so no lock is held during the system call. Their marks
+ *      go with them.
  *   2. A run given back is at most 2 MiB (0.3 ms). By effort: ACTIVE, a program that allocates: runs of MIN_PAGES and
  *      more, nothing of chunks that are nearly full, nothing of huge pages more than half full; AT_REST: any run, but
  *      of huge pages only where an eighth is won; EVERYTHING: when asked for or above the limit.
@@ -50,6 +51,7 @@ enum {
     RESERVE_TICKS = 8,      /* the reserve is filled by what is allocated in so many ticks */
     REST_PAGES = 8,         /* never fight over less */
 };
+#define MARKS_PAGE_OF (os_page_size() << MARK_SHIFT)
 uint32_t heap_waits_work;
 static uint32_t rests; /* how often the program came to rest */
 
@@ -174,20 +176,48 @@ static bool set_huge(uintptr_t p)
     return true;
 }
 
+static bool was_given(uintptr_t p)
+{
+    return bit_at(chunk_of(p)->scav, (unsigned)(p >> HPAGE_SHIFT) % CHUNK_PAGES);
+}
+
+/* The kernel's page of marks is of 8 pages. What of such eight is beside a run, and was given back before, is taken along, so that
+ * nobody can have it while their marks go. */
+static uintptr_t given_below(uintptr_t p)
+{
+    while (p % MARKS_PAGE_OF != 0 && was_given(p - HPAGE_BYTES)) p -= HPAGE_BYTES;
+    return p;
+}
+
+static uintptr_t given_above(uintptr_t p)
+{
+    while (p % MARKS_PAGE_OF != 0 && was_given(p)) p += HPAGE_BYTES;
+    return p;
+}
+
+static void pages_free_run(uintptr_t lo, uintptr_t hi, bool scavenged)
+{
+    if (lo < hi) pages_free(lo, (hi - lo) >> HPAGE_SHIFT, scavenged);
+}
+
 static size_t give_back(uintptr_t *cursor, enum effort effort, bool lazy)
 {
     unsigned n;
     size_t scavenged;
     lock_acquire(&mheap.lock);
-    uintptr_t p = pick(cursor, effort, &n);
+    uintptr_t p = pick(cursor, effort, &n), end = p + ((uintptr_t)n << HPAGE_SHIFT);
     bool ok = p && set_huge(p);
-    if (p) pages_take(p, n, &scavenged);
+    uintptr_t lo = p ? given_below(p) : 0, hi = p ? given_above(end) : 0;
+    if (p) pages_take(lo, (hi - lo) >> HPAGE_SHIFT, &scavenged);
     if (p && lazy) mheap.lazy = true; /* before any of it can be had as zeroed */
     lock_release(&mheap.lock);
     if (!p) return 0;
-    ok = ok && os_unused((void *)p, (size_t)n << HPAGE_SHIFT, lazy) == 0;
+    ok = ok && os_unused((void *)p, end - p, lazy) == 0;
+    if (ok) marks_unused(lo, hi);
     lock_acquire(&mheap.lock);
-    pages_free(p, n, ok);
+    pages_free_run(lo, p, true);
+    pages_free_run(p, end, ok);
+    pages_free_run(end, hi, true);
     lock_release(&mheap.lock);
     if (!ok) {
         *cursor = p & ~(CHUNK_BYTES - 1); /* not again in this pass */

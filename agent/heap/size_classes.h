@@ -12,10 +12,10 @@
 #include "size_classes.inc"
 #pragma GCC diagnostic pop
 
-/* Class for a request of at most SMALL_MAX_BYTES by the C ABI: aligned to 16 when it is over 8 bytes. */
+/* Class for a request of at most SMALL_MAX_BYTES by the C ABI: aligned to 16. */
 static inline unsigned abi_class(size_t size)
 {
-    if (size <= FINE_MAX_BYTES) return abi_to_class8[(size + 7) >> 3];
+    if (size <= FINE_MAX_BYTES) return abi_to_class[size];
     return abi_to_class128[(size - FINE_MAX_BYTES + 127) >> 7];
 }
 

@@ -9,6 +9,7 @@
  *   1. A span's structure is complete before the page map shows it, and the page map forgets it before its pages can be
  *      had by anyone else.
  *   2. Structures are only ever reused as structures.
+ *   3. All marks of pages that are in no span, or in a large one, are MARK_FREE.
  * Locks: mheap.lock for pages outside the cache and for batches of structures. Units: pages. */
 #include "agent/heap/types.h"
 
@@ -83,53 +84,12 @@ void stash_flush(struct mcache *mc)
     lock_release(&mheap.lock);
 }
 
-/* ---- Marks: in the structure where they fit, else in a block that stays with it; one that is outgrown waits for another
- * structure. Blocks are never unmapped, and share no cache line, since the spans may be different threads'. */
-enum { MARK_ROOMS = 6, MARK_ROOM = 64 };
-
-static uint32_t mark_room(uint32_t i)
+/* ---- Page map, and the classes of pages for the fast path of free */
+static void set_class(const struct mspan *s, uint8_t class)
 {
-    return ((uint32_t)MARK_ROOM << i) + 64; /* 64: for the one behind a power of two of slots */
+    if (s->state == SPAN_SMALL && is_near(s)) memset(near_class(heap_near.map, near_slot(s->base)), class, s->npages);
 }
 
-static bool marks_grow(struct mspan *s, uint32_t need)
-{
-    static struct slot *spare[MARK_ROOMS]; /* guarded by mheap.lock */
-    uint32_t old = 0, new = 0;
-    while (mark_room(new) < need) new ++;
-    while (mark_room(old) < s->far_room) old++;
-    lock_acquire(&mheap.lock);
-    struct slot *block = spare[new];
-    if (block) {
-        spare[new] = (struct slot *)block->link;
-    } else if ((block = persistent_alloc(mark_room(new), 64, OS_META)) != NULL) {
-        usage_add(&mheap.mspan_bytes, mark_room(new));
-    }
-    if (block && s->far_marks) {
-        struct slot *outgrown = (struct slot *)(void *)s->far_marks;
-        outgrown->link = (uintptr_t)spare[old];
-        spare[old] = outgrown;
-    }
-    lock_release(&mheap.lock);
-    if (!block) return false;
-    s->far_marks = (uint8_t *)block;
-    s->far_room = mark_room(new);
-    return true;
-}
-
-/* Of so many slots, and of what is left over behind them. */
-static bool marks_room(struct mspan *s, uint32_t nelems)
-{
-    return nelems < MARKS_NEAR || nelems < s->far_room || marks_grow(s, nelems + 1);
-}
-
-static void marks_init(struct mspan *s)
-{
-    s->marks = s->nelems < MARKS_NEAR ? s->near_marks : s->far_marks;
-    memset(s->marks, MARK_FREE, s->nelems + 1);
-}
-
-/* ---- Page map */
 void span_set_pages(const struct mspan *s, size_t from, size_t to, struct mspan *value)
 {
     for (size_t i = from; i < to;) {
@@ -197,10 +157,6 @@ struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, uns
     if (!s) return NULL;
     size_t bytes = npages << HPAGE_SHIFT;
     size_t size = state == SPAN_LARGE ? bytes : class_to_size[size_class_of(span_class)];
-    if (state == SPAN_SMALL && !marks_room(s, (uint32_t)(bytes / size))) {
-        struct_drop(mc, s);
-        return NULL;
-    }
     size_t align_pages = align_bytes > HPAGE_BYTES ? align_bytes >> HPAGE_SHIFT : 1, scavenged = 0;
     uintptr_t base = take_pages(mc, npages, align_pages, &scavenged);
     if (!base) {
@@ -208,26 +164,25 @@ struct mspan *span_new(struct mcache *mc, size_t npages, size_t align_bytes, uns
         return NULL;
     }
     if (scavenged) scavenge_taken(scavenged);
-    struct mspan old = *s;
     *s = (struct mspan){
         .fast = NO_CACHE,
         .base = base,
         .inverse = state == SPAN_LARGE ? 0 : class_to_inverse[size_class_of(span_class)],
         .bump = base,
         .limit = state == SPAN_LARGE ? base : base + bytes / size * size,
-        .bin_at = state == SPAN_LARGE || !fine_class(span_class) ? NO_BIN : BIN_AT(span_class >> 1),
+        .mark = state == SPAN_LARGE      ? MARK_FREE
+                : fine_class(span_class) ? (uint8_t)(span_class >> 1)
+                                         : MARK_NO_BIN,
         .nelems = (uint32_t)(bytes / size),
         .elem_size = size,
         .npages = npages,
         .span_class = (uint16_t)span_class,
         .needzero = mheap.lazy || scavenged != npages,
         .state = (uint8_t)state,
-        .far_marks = old.far_marks,
-        .far_room = old.far_room,
     };
-    if (state == SPAN_SMALL) marks_init(s);
     usage_add(&mheap.inuse_pages, (int64_t)npages);
     if (state == SPAN_LARGE) usage_add(&mheap.large_pages, (int64_t)npages);
+    set_class(s, s->mark);
     span_set_pages(s, 0, npages, s);
     return s;
 }
@@ -237,6 +192,7 @@ void span_delete(struct mcache *mc, struct mspan *s)
     uintptr_t base = s->base;
     size_t npages = s->npages;
     if (__atomic_load_n(&s->samples, __ATOMIC_ACQUIRE)) prof_span_freed(s);
+    set_class(s, 0);
     span_set_pages(s, 0, npages, NULL);
     if (s->state == SPAN_LARGE) usage_add(&mheap.large_pages, -(int64_t)npages);
     s->fast = NO_CACHE;

@@ -116,7 +116,7 @@ void heap_class_stats(struct heap_class_stat *out)
     take_census(out);
     for (const struct mcache *mc = __atomic_load_n(&mheap.caches, __ATOMIC_ACQUIRE); mc; mc = mc->next_all) {
         for (unsigned c = 1; c < SIZE_CLASSES; c++) {
-            uint64_t n = bin_count(&mc->bin[c]);
+            uint64_t n = bin_count(mc, c);
             if (n > out[c].objects) n = out[c].objects;
             out[c].cached += n;
             out[c].objects -= n;

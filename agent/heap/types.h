@@ -3,6 +3,7 @@
  * The structures of the heap, together, because their relations are the design:
  *
  *   address ──root[16 GiB]──▶ region ──page──▶ span ──offset * inverse──▶ slot
+ *   address ──/ 16──▶ mark: is it a used slot, and of which class? All that free needs
  *   thread ──▶ mcache ──span class──▶ current span ──▶ free list, then the part never carved
  *                     └──▶ partial spans (owned, with free slots)
  *   mcentral (one a span class) ──▶ partial spans nobody owns
@@ -72,28 +73,34 @@ enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
 #define REMOTE_COUNT(w)   ((uint32_t)(((w) & ~REMOTE_FULL) >> 48))
 #define REMOTE_NEXT(w, p) ((((w) & ~REMOTE_FULL) & ~(REMOTE_ONE - 1)) + REMOTE_ONE + (uintptr_t)(p))
 
-/* What is known of a slot without reading it: who frees it sets MARK_FREE, who hands it out MARK_USED. So every second free is
- * seen, and every free of a slot never handed out. MARK_SAMPLED: used, and has a record in the span's list. A byte, not a bit: slots side by side belong to different threads. */
-enum mark { MARK_USED, MARK_FREE, MARK_SAMPLED };
-enum { MARKS_NEAR = 44 };
+/* What is known of a slot without reading it or its span: a byte for each 16 bytes of the heap, at the slot's first ones. Who frees
+ * a slot sets MARK_FREE, who hands it out the number of its bin, so every second free is seen, and every free of what is not
+ * the start of a slot. A byte, not some bits: slots side by side belong to different threads.
+ *   MARK_FREE      free, wherever it waits, or never handed out; no slot begins here; or of a large span
+ *   1 …            used: its size class, whose bin it may go into
+ *   MARK_NO_BIN    used, of a class without a bin: see fine_class()
+ *   MARK_SAMPLED   used, and has a record in its span's list */
+enum mark { MARK_FREE, MARK_NO_BIN = SIZE_CLASSES, MARK_SAMPLED, MARKS };
+enum { MARK_SHIFT = 4, NEAR_CLASSES = REGION_PAGES };
+#define CHUNK_MARKS (CHUNK_BYTES >> MARK_SHIFT)
 
-/* First cache line: all that malloc and free touch. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
+/* First cache line: all that malloc and free touch when bins don't serve them. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
  * Structures are recycled but never unmapped, so a stale pointer to one can always be read. */
 struct mspan {
     struct mcache *fast; /* the owner while its frees need nothing special, else NO_CACHE */
     uintptr_t base;
-    uint64_t inverse;  /* class_to_inverse */
-    uint8_t *marks;    /* enum mark, one a slot, and one for what is left over behind the last */
     struct slot *free; /* slots free in this span, last freed first */
     uintptr_t bump;    /* slots from here to limit were never carved */
     uintptr_t limit;
     uint32_t used;       /* slots allocated; those in `remote` and in bins still count */
-    uint16_t bin_at;     /* where in a cache the bin for its slots is: see bin_of() */
     uint16_t span_class; /* size class * 2 + noscan, + PLAIN_CLASSES when for sampled objects */
+    uint8_t mark;        /* of its used slots */
+    uint8_t state;       /* enum span_state; atomic for threads that do not own it */
+    uint64_t inverse;    /* class_to_inverse */
+    size_t elem_size;    /* of a large span: all its pages */
     /* Second line. */
     uint64_t remote; /* atomic: see REMOTE_* */
     struct mcache *owner;
-    size_t elem_size; /* of a large span: all its pages */
     size_t npages;
     __extension__ union {
         struct heap_sample *samples; /* of a large span and of spans of sampled objects; stays until the span goes */
@@ -102,7 +109,6 @@ struct mspan {
     uint32_t nelems;  /* of the span; 1 for a large one */
     bool needzero;    /* memory never carved may hold old bytes */
     bool central;     /* in its mcentral's list; guarded by that lock, atomic for others */
-    uint8_t state;    /* enum span_state; atomic for threads that do not own it */
     bool idle : 1;    /* empty and kept in the owner's list */
     bool current : 1; /* of its owner */
     __extension__ union {
@@ -111,13 +117,9 @@ struct mspan {
         };
         struct heap_sample record; /* of a large span, which is in no list: what `samples` then points to */
     };
-    /* Third line. */
-    struct binned *binned; /* in a snapshot's child: its slots in bins, see bins.c */
-    uint8_t *far_marks;    /* where near_marks is too small; stays with the structure */
-    uint32_t far_room;
-    uint8_t near_marks[MARKS_NEAR];
+    uint64_t pad;
 };
-_Static_assert(offsetof(struct mspan, remote) == 64 && sizeof(struct mspan) == 192, "three cache lines");
+_Static_assert(offsetof(struct mspan, remote) == 64 && sizeof(struct mspan) == 128, "two cache lines");
 
 struct span_list {
     struct mspan *head, *tail;
@@ -132,28 +134,25 @@ struct pcache {
 enum { SPAN_STASH = 32, SPARE_PAGES = 16, IDLE_MAX_PAGES = 128 };
 
 /* Slots of a class that the thread freed last, of any span, to be allocated next: a stack. They count as used in their
- * spans. See bins.c. */
-struct bin_slot {
-    uintptr_t p;
-    uint8_t *mark;
-};
+ * spans. See bins.c. What malloc and free need of it at each call is in mcache.top … cost. */
 struct bin {
-    struct bin_slot *top;  /* the next free place */
-    struct bin_slot *base; /* the lowest; top == base: empty */
-    struct bin_slot *end;  /* top == end: full */
-    uint64_t cost;         /* of the class: malloc subtracts it from the sample counter */
-    struct mspan *fine;    /* alloc[] of the scanned class for the fast path; &empty_span when traced */
-    uint32_t size;         /* of a slot; 0: not set up yet */
-    uint32_t missed;       /* frees that found it full, since it grew */
-    uint32_t grow_at;      /* when there were so many and it is then found empty, it grows */
-    uint32_t changing;     /* odd while base and top are moved: for readers in other threads */
-    uint64_t pad;
+    struct mspan
+        *fine;       /* alloc[] of the class for malloc_carve(); &empty_span when traced, or where marks are not near */
+    uint32_t size;   /* of a slot; 0: not set up yet */
+    uint32_t missed; /* frees that found it full, since it grew */
+    uint32_t grow_at;  /* when there were so many and it is then found empty, it grows */
+    uint32_t changing; /* odd while base and top are moved: for readers in other threads */
 };
-_Static_assert(sizeof(struct bin) == BIN_STEP, "abi_to_bin");
 
 /* One thread's cache. Guarded by its thread. Structures are recycled and never unmapped. */
 struct mcache {
-    int64_t sample;                    /* bytes left << COUNT_BITS, plus mallocs since it was set; below 0: sample */
+    int64_t sample; /* bytes left << COUNT_BITS, plus mallocs since it was set; below 0: sample */
+    /* Bins, by mark: a slot's mark is the number of its bin. Those of MARK_FREE, MARK_NO_BIN and MARK_SAMPLED have no room. */
+    uintptr_t *top[MARKS];       /* the next free place */
+    uintptr_t *base[MARKS];      /* the lowest; top == base: empty */
+    uintptr_t *end[MARKS];       /* top == end: full */
+    uint64_t cost[SIZE_CLASSES]; /* of the class: malloc subtracts it from the sample counter */
+    struct bin bin[MARKS];
     struct mspan *alloc[SPAN_CLASSES]; /* current spans; &empty_span when there is none */
     struct span_list partial[SPAN_CLASSES];
     uint64_t sample_armed;   /* bytes that `sample` was set to */
@@ -171,13 +170,7 @@ struct mcache {
     uint32_t rests;           /* scavenge.c: of the program, that it has seen */
     bool sampled;             /* it had spans of sampled objects */
     bool in_use;              /* has a thread; guarded by mheap.cache_lock */
-    struct bin bin[SIZE_CLASSES]
-        __attribute__((aligned(64))); /* the first one is for spans whose slots do not go into bins */
 };
-
-/* mspan.bin_at */
-#define BIN_AT(c) (uint16_t)(offsetof(struct mcache, bin) + (c) * sizeof(struct bin))
-#define NO_BIN    BIN_AT(0)
 
 struct mcentral {
     struct lock lock;
@@ -194,6 +187,7 @@ struct summary {
 struct chunk {
     uint64_t alloc[CHUNK_WORDS]; /* 1: not free (or never mapped) */
     uint64_t scav[CHUNK_WORDS];  /* 1: free and given back to the kernel, or never touched */
+    uint8_t *marks;              /* of its addresses; once there they stay */
 };
 
 struct arena {
@@ -242,6 +236,14 @@ extern struct region *heap_regions[ROOT_ENTRIES];
 extern struct mspan **heap_root[ROOT_ENTRIES]; /* region.spans, moved down so that the page's number is the index */
 extern uintptr_t heap_first; /* base of the first region, and its spans: most programs have no other */
 extern struct mspan **heap_first_spans;
+/* Where the marks of most addresses are: those of [lo, lo + slots * 16) stand from `map` on, and NEAR_CLASSES below it the classes
+ * of the pages there: mspan.mark, 0 for no span. The rest: mark_far(). Grows only. */
+extern struct heap_near {
+    uintptr_t lo;
+    size_t slots;
+    uint8_t *map;
+    uintptr_t moved; /* map, so that an address / 16 is the index */
+} heap_near;
 extern struct mspan empty_span; /* a span without slots: the first malloc of a class fails over to the slow path */
 extern uint64_t heap_key;       /* of encoded links */
 #pragma GCC visibility pop
@@ -294,20 +296,44 @@ static inline bool span_slot_start(const struct mspan *s, uintptr_t p)
     return (p - s->base) * s->inverse < s->inverse;
 }
 
-static inline struct bin *bin_of(struct mcache *mc, const struct mspan *s)
-{
-    return (struct bin *)(void *)((char *)mc + s->bin_at);
-}
-
 /* The size class of a span class. */
 static inline unsigned size_class_of(unsigned sc)
 {
     return (sc < PLAIN_CLASSES ? sc : sc - PLAIN_CLASSES) >> 1;
 }
 
-static inline uint8_t *span_mark(const struct mspan *s, uintptr_t p)
+/* The number of p among the slots of heap_near, too large where p is not there or not a multiple of 16: that rotates bits of
+ * it to the top. */
+static inline size_t near_slot(uintptr_t p)
 {
-    return &s->marks[span_index(s, p)];
+    uintptr_t at = p - heap_near.lo;
+    return at >> MARK_SHIFT | at << (64 - MARK_SHIFT);
+}
+
+uint8_t *mark_far(uintptr_t p);
+
+static inline uint8_t *near_mark(uintptr_t p)
+{
+    return (uint8_t *)(heap_near.moved + (p >> MARK_SHIFT));
+}
+
+/* Of the slot's page; map: heap_near.map. */
+static inline uint8_t *near_class(uint8_t *map, size_t slot)
+{
+    return map - NEAR_CLASSES + (slot >> (HPAGE_SHIFT - MARK_SHIFT));
+}
+
+static inline bool is_near(const struct mspan *s)
+{
+    uintptr_t last = s->base + (s->npages << HPAGE_SHIFT) - (1 << MARK_SHIFT);
+    return near_slot(s->base) < heap_near.slots && near_slot(last) < heap_near.slots;
+}
+
+/* Of p; NULL where no slot can begin. */
+static inline uint8_t *mark_of(uintptr_t p)
+{
+    size_t at = near_slot(p);
+    return __builtin_expect(at < heap_near.slots, 1) ? heap_near.map + at : mark_far(p);
 }
 
 static inline unsigned span_size_class(const struct mspan *s)
@@ -385,6 +411,9 @@ static inline uint32_t huge_bit(uintptr_t p)
     return 1u << ((p / HUGE_BYTES) % (ARENA_BYTES / HUGE_BYTES));
 }
 struct region *region_of(uintptr_t p);
+struct chunk *chunk_of(uintptr_t p); /* in an arena that exists */
+/* The marks of [lo, hi), in which nothing is used, go back as far as they are whole pages. No lock needed. */
+void marks_unused(uintptr_t lo, uintptr_t hi);
 
 /* ---- pagealloc.c, under mheap.lock. Addresses are of pages; 0: none. */
 uintptr_t pages_find(size_t npages);
@@ -428,12 +457,11 @@ void mcache_return(void);
 
 /* ---- bins.c */
 void bins_flush(struct mcache *mc); /* by the owner: all slots in bins go back to their spans */
-void bin_init(struct bin *b);
+void bins_init(struct mcache *mc);
 void bin_setup(struct mcache *mc, const struct mspan *s); /* before the first slot of the class comes */
-void bin_grow(struct mcache *mc, struct bin *b);          /* an empty one, if it may */
-uint64_t bin_count(const struct bin *b);                  /* by any thread, as the next one */
+void bin_grow(struct mcache *mc, unsigned c);             /* an empty one, if it may */
+uint64_t bin_count(const struct mcache *mc, unsigned c);  /* by any thread, as the next one */
 uint64_t bins_count(const struct mcache *mc, uint64_t *bytes);
-void bins_free_slots(struct mspan *s, uint64_t *bits); /* sets the bits of those of s */
 
 /* ---- tails.c */
 size_t span_tail(struct mspan *s); /* by the owner; bytes given back */
@@ -468,12 +496,13 @@ _Noreturn void heap_bad_link(const struct mspan *s, const struct slot *p);
 /* ---- alloc.c */
 void *malloc_slow(size_t size, unsigned flags);
 void *malloc_medium(size_t size);
-void *malloc_carve(size_t size, struct mcache *mc, struct bin *b);
+void *malloc_carve(size_t size, struct mcache *mc, size_t c);
 void *malloc_sampled(size_t size, void *p, struct mcache *mc, uint64_t cost); /* p: what it would have got */
 void *class_alloc_slow(unsigned span_class, size_t requested, unsigned flags);
 void free_slow(void *p);
-void free_far(void *p);                            /* an address outside of the first region */
-void free_emptied(struct mspan *s);                /* the fast path freed the last slot of a span of the caller's */
+void free_far(void *p);                            /* its mark is not near */
+void free_full(void *p, struct mcache *mc);        /* its bin has no room, or it is no slot */
+void free_emptied(struct mspan *s);                /* the last slot of a span of the caller's was freed */
 void slot_give(struct mcache *mc, struct slot *p); /* to its span, whoever owns that; mc: the caller's */
 
 #endif

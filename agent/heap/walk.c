@@ -62,20 +62,12 @@ static void set_bit(uint64_t *bits, uint32_t i)
 void heap_free_slots(struct mspan *s, uint64_t *bits)
 {
     for (uint32_t w = 0; w < (s->nelems + 63) / 64; w++) bits[w] = 0;
-    if (s->state == SPAN_LARGE && s->used == 0) set_bit(bits, 0);
-    if (s->state != SPAN_SMALL) return;
-    for (uint32_t i = (uint32_t)((s->bump - s->base) / s->elem_size); i < s->nelems; i++) set_bit(bits, i);
-    /* A list that the program has corrupted must not lead us astray. */
-    struct slot *lists[] = {s->free, (struct slot *)REMOTE_ADDR(s->remote)};
-    for (int l = 0; l < 2; l++) {
-        uint32_t left = s->nelems;
-        for (struct slot *f = lists[l]; f && left > 0; f = slot_decode(f->link), left--) {
-            uintptr_t p = (uintptr_t)f;
-            if (p - s->base >= s->limit - s->base || !span_slot_start(s, p)) break;
-            set_bit(bits, span_index(s, p));
-        }
+    if (s->state == SPAN_LARGE) {
+        if (s->used == 0) set_bit(bits, 0);
+        return;
     }
-    bins_free_slots(s, bits);
+    for (uint32_t i = 0; i < s->nelems; i++)
+        if (*mark_of(s->base + i * s->elem_size) == MARK_FREE) set_bit(bits, i);
 }
 
 static enum heap_page_state page_state(const struct region *r, const struct arena *a, size_t index, size_t page)

@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "agent/os/syscall_x86_64.h"
@@ -48,6 +49,13 @@ static long sys_munmap(uintptr_t p, size_t size)
 size_t os_page_size(void)
 {
     return 4096;
+}
+
+size_t os_address_limit(void)
+{
+    struct rlimit l;
+    if (sys4(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&l) != 0 || l.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    return l.rlim_cur;
 }
 
 static size_t whole_pages(size_t size)
@@ -122,14 +130,19 @@ int os_unused(void *p, size_t size, bool lazy)
     return (int)sys3(SYS_madvise, (long)p, (long)size, MADV_DONTNEED);
 }
 
+int os_unreserve(void *p, size_t size)
+{
+    region_remove((uintptr_t)p, (uintptr_t)p + size);
+    return (int)sys_munmap((uintptr_t)p, size);
+}
+
 int os_free(void *p, size_t size)
 {
     enum os_kind kind = region_kind((uintptr_t)p);
     if (kind == OS_KIND_COUNT) return -EINVAL;
     size = whole_pages(size);
-    region_remove((uintptr_t)p, (uintptr_t)p + size);
     region_count(kind, -(int64_t)size);
-    return (int)sys_munmap((uintptr_t)p, size);
+    return os_unreserve(p, size);
 }
 
 void *os_alloc(size_t size, enum os_kind kind)

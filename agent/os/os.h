@@ -7,7 +7,7 @@
  *
  * Address space has four states, and only os/linux.c makes the transitions (after runtime/mem.go):
  *   None ──os_reserve──▶ Reserved ──os_map──▶ Prepared ──os_used──▶ Ready
- *   Ready ──os_unused──▶ Prepared (contents gone or lazily going) ── os_free ──▶ None
+ *   Ready ──os_unused──▶ Prepared (contents gone or lazily going) ── os_free ──▶ None ◀── os_unreserve ── Reserved
  * Reserved: address space without memory. Prepared: may become memory without a system call failing;
  * touching it is a mistake. Ready: usable.
  *
@@ -23,7 +23,7 @@
 enum os_kind {
     OS_HEAP,  /* arenas */
     OS_META,  /* spans, caches, tables */
-    OS_GC,    /* arena map, summaries, bitmaps, mark bits */
+    OS_GC,    /* arena map, marks of slots, summaries, bitmaps, mark bits */
     OS_PROF,  /* stacks, buckets, samples */
     OS_STACK, /* coroutine stacks */
     OS_OTHER, /* the agent's own stacks, child's arena */
@@ -36,6 +36,7 @@ struct os_region {
 };
 
 size_t os_page_size(void);
+size_t os_address_limit(void); /* RLIMIT_AS; SIZE_MAX: none */
 
 /* Reserve size bytes aligned to align (a power of two; 0: the page size), at hint when it is free, anywhere
  * otherwise. NULL when the kernel refuses. */
@@ -44,7 +45,8 @@ int os_map(void *p, size_t size);  /* Reserved → Prepared */
 int os_used(void *p, size_t size); /* Prepared → Ready */
 /* Ready → Prepared: gives the pages back. lazy asks for MADV_FREE, remembered as unavailable for good after EINVAL. */
 int os_unused(void *p, size_t size, bool lazy);
-int os_free(void *p, size_t size); /* any → None; the pages that the size begins, as os_alloc() gave them */
+int os_free(void *p, size_t size); /* Prepared, Ready → None; the pages that the size begins, as os_alloc() gave them */
+int os_unreserve(void *p, size_t size); /* Reserved → None */
 /* Ready → Reserved: pages, guards and page tables go, an access is an error. Small pages again where os_map() makes it usable. */
 int os_return(void *p, size_t size);
 /* Reserve + map + used in one; zeroed memory, NULL when refused. */

@@ -3,5 +3,5 @@
  * Storage of util/critical.h. */
 #include "agent/util/critical.h"
 
-__thread struct agent_tls agent_tls __attribute__((tls_model("initial-exec")));
+__thread struct agent_tls agent_tls __attribute__((tls_model("initial-exec"))) = {.fast = &heap_no_cache};
 bool agent_in_child;

@@ -27,8 +27,7 @@ struct thread;
 
 struct agent_tls {
     struct mcache *mcache; /* heap: NULL until the first allocation and after the thread's exit */
-    /* Bounds that the fast paths of malloc (bytes) and free (pages) compare with; 0 without a cache: mcache_bind(). */
-    size_t fine_end, near_pages;
+    struct mcache *fast;   /* for the fast paths: the same, or heap_no_cache, but never NULL; see mcache_bind() */
     uint32_t critical;     /* depth of critical sections */
     uint32_t stop_pending; /* set by the stop signal's handler while critical > 0 */
     uint32_t in_profile;   /* recursion guard of the profiler */
@@ -42,6 +41,9 @@ struct agent_tls {
     uintptr_t stack_lo, stack_hi;
     uint32_t trace_thread, trace_mute; /* entry/alloctrace.c: number from 1; depth of what is not recorded */
 };
+
+/* What a thread without a cache has in its place: bins without room. Never written. */
+extern struct mcache heap_no_cache;
 
 extern __thread struct agent_tls agent_tls __attribute__((tls_model("initial-exec")));
 

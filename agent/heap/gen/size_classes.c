@@ -7,8 +7,8 @@
  * objects as the class before it replaces that class; and a class takes what its span has left over, in
  * steps of 128 bytes.
  *
- * Two look-ups are printed: one for collected memory (every class) and one for the C ABI, where a request over 8 bytes
- * is aligned to 16 and so never gets a class that is not a multiple of 16. */
+ * Two look-ups are printed: one for collected memory (every class) and one for the C ABI, where every block is aligned to 16
+ * and so never of a class that is not a multiple of 16. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,9 +18,9 @@ enum {
     FINE_MAX = 1024,
     FINE_STEP = 8,
     COARSE_STEP = 128,
+    ABI_ALIGN = 16,
     MAX_CLASSES = 256,
-    COUNT_BITS = 24,
-    BIN_STEP = 64
+    COUNT_BITS = 24
 };
 
 struct class
@@ -91,18 +91,10 @@ static int class_of(int size, int align)
     abort();
 }
 
-static int abi_align(int size)
+static void print_lookup(const char *name, int from, int to, int step, int align)
 {
-    return size > 8 ? 16 : 8;
-}
-
-static void print_lookup(const char *type, const char *name, int from, int to, int step, int abi, int factor)
-{
-    printf("static const unsigned %s %s[%d] = {", type, name, (to - from) / step + 1);
-    for (int s = from; s <= to; s += step) {
-        int size = s > 0 ? s : 1;
-        printf("%d,", class_of(size, abi ? abi_align(size) : 1) * factor);
-    }
+    printf("static const unsigned char %s[%d] = {", name, (to - from) / step + 1);
+    for (int s = from; s <= to; s += step) printf("%d,", class_of(s, align));
     printf("};\n");
 }
 
@@ -130,13 +122,10 @@ int main(void)
     for (int c = 1; c < count; c++) printf("%lluull,", ~0ull / (unsigned long long)table[c].size + 1);
     printf("};\nenum { COUNT_BITS = %d };\nstatic const unsigned long long class_to_cost[%d] = {0,", COUNT_BITS, count);
     for (int c = 1; c < count; c++) printf("%lluull,", ((unsigned long long)table[c].size << COUNT_BITS) - 1);
-    printf("};\nenum { BIN_STEP = %d };\n", BIN_STEP);
-    print_lookup("char", "size_to_class8", 0, FINE_MAX, FINE_STEP, 0, 1);
-    print_lookup("char", "size_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 0, 1);
-    print_lookup("char", "abi_to_class8", 0, FINE_MAX, FINE_STEP, 1, 1);
-    print_lookup("char", "abi_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1, 1);
-    /* The same for the fast path: where in a cache's table of bins the class's is. */
-    print_lookup("short", "abi_to_bin", 0, FINE_MAX, 1, 1, BIN_STEP);
-    print_lookup("short", "abi_to_bin128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1, BIN_STEP);
+    printf("};\n");
+    print_lookup("size_to_class8", 0, FINE_MAX, FINE_STEP, 1);
+    print_lookup("size_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, 1);
+    print_lookup("abi_to_class", 0, FINE_MAX, 1, ABI_ALIGN); /* of each size: the fast path has no time to divide */
+    print_lookup("abi_to_class128", FINE_MAX, MAX_SMALL, COARSE_STEP, ABI_ALIGN);
     return 0;
 }
