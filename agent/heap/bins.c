@@ -119,3 +119,15 @@ uint64_t bins_count(const struct mcache *mc, uint64_t *bytes)
     }
     return n;
 }
+
+void bins_note(void)
+{
+    for (struct mcache *mc = mheap.caches; mc; mc = mc->next_all) {
+        for (unsigned c = 1; c < SIZE_CLASSES; c++) {
+            for (const uintptr_t *at = mc->base[c]; at < mc->top[c]; at++) {
+                struct mspan *s = span_of(*at);
+                if (s) s->binned = true;
+            }
+        }
+    }
+}

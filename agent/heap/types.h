@@ -117,7 +117,7 @@ struct mspan {
         };
         struct heap_sample record; /* of a large span, which is in no list: what `samples` then points to */
     };
-    uint64_t pad;
+    bool binned; /* in a snapshot's child: some of its slots are in bins */
 };
 _Static_assert(offsetof(struct mspan, remote) == 64 && sizeof(struct mspan) == 128, "two cache lines");
 
@@ -462,6 +462,7 @@ void bin_setup(struct mcache *mc, const struct mspan *s); /* before the first sl
 void bin_grow(struct mcache *mc, unsigned c);             /* an empty one, if it may */
 uint64_t bin_count(const struct mcache *mc, unsigned c);  /* by any thread, as the next one */
 uint64_t bins_count(const struct mcache *mc, uint64_t *bytes);
+void bins_note(void); /* in a snapshot's child: mspan.binned */
 
 /* ---- tails.c */
 size_t span_tail(struct mspan *s); /* by the owner; bytes given back */

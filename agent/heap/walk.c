@@ -7,6 +7,8 @@
  * no allocation. */
 #include "agent/heap/types.h"
 
+#include "agent/util/critical.h"
+
 bool heap_find(uintptr_t p, struct heap_object *out)
 {
     if (p >> 48) return false;
@@ -59,6 +61,16 @@ static void set_bit(uint64_t *bits, uint32_t i)
     bits[i / 64] |= 1ull << (i % 64);
 }
 
+/* So that the child need not read the marks of what is full, which is most of a large heap. */
+static bool is_full(const struct mspan *s)
+{
+    static bool noted;
+    if (!agent_in_child) return false;
+    if (!noted) bins_note();
+    noted = true;
+    return !s->free && s->bump == s->limit && REMOTE_COUNT(s->remote) == 0 && !s->binned;
+}
+
 void heap_free_slots(struct mspan *s, uint64_t *bits)
 {
     for (uint32_t w = 0; w < (s->nelems + 63) / 64; w++) bits[w] = 0;
@@ -66,6 +78,7 @@ void heap_free_slots(struct mspan *s, uint64_t *bits)
         if (s->used == 0) set_bit(bits, 0);
         return;
     }
+    if (is_full(s)) return;
     for (uint32_t i = 0; i < s->nelems; i++)
         if (*mark_of(s->base + i * s->elem_size) == MARK_FREE) set_bit(bits, i);
 }
