@@ -8,9 +8,10 @@
  * pointer a page, of which only the parts for existing arenas are writable and the rest reads as zeros. So any
  * word can be looked up, and an empty map costs no memory and little address space (RLIMIT_AS counts that).
  *
- * Marks likewise: where the first 16 GiB from the first arena on will have theirs is Reserved in one piece, 1 GiB, so that free
- * finds them by a subtraction (heap_near). What has no place there, as it lies elsewhere or address space is short, has its
- * marks where its chunk says, and takes the slow paths.
+ * Marks of what grows upwards from the first arena without a gap stand in one piece, so that free finds them by a subtraction
+ * (heap_near). The piece begins where nobody else asks for memory, has the classes of pages first, and grows by 4 MiB of address space for 64
+ * MiB of the heap. What has no place in it, as it lies elsewhere or the piece could not grow, has its marks where its chunk says, and
+ * takes the slow paths.
  *
  * Invariants
  *   1. An arena starts at a multiple of 64 MiB and its pages [0, mapped_pages) are Prepared; it grows upwards only.
@@ -29,7 +30,6 @@
 enum {
     HUGE_MAX_ALLOC = 16,   /* 128 KiB */
     HUGE_MIN_PAGES = 8192, /* 64 MiB */
-    NEAR_SHARE = 64,       /* of the limit of address space */
 };
 #define NEAR_MARKS ((size_t)1 << (REGION_SHIFT - MARK_SHIFT))
 
@@ -60,9 +60,8 @@ struct arena *arena_of(uintptr_t p)
     return r ? r->arenas[(p >> ARENA_SHIFT) & (REGION_ARENAS - 1)] : NULL;
 }
 
-/* ---- Marks. Most heaps grow from one address upwards: what they may become there is Reserved in one piece, the classes of pages, then
- * the marks, and becomes usable as the heap grows. */
-static uint8_t *near_end;         /* of that piece */
+/* ---- Marks */
+static uint8_t *near_end;         /* of the piece: Reserved up to here */
 static uint8_t *near_classes_end; /* of what of the classes is usable */
 
 uint8_t *mark_far(uintptr_t p)
@@ -73,32 +72,29 @@ uint8_t *mark_far(uintptr_t p)
     return marks ? marks + (p % CHUNK_BYTES >> MARK_SHIFT) : NULL;
 }
 
-static void near_reserve(uintptr_t lo)
+/* So that size more bytes can be made usable, or some of them. */
+static void near_reserve(uintptr_t lo, size_t size)
 {
     static bool tried;
-    if (tried) return;
-    tried = true;
-    size_t bytes = os_address_limit() / NEAR_SHARE / CHUNK_MARKS * CHUNK_MARKS;
-    if (bytes > NEAR_MARKS) bytes = NEAR_MARKS;
-    uint8_t *classes = bytes ? os_reserve(NULL, NEAR_CLASSES + bytes, 0, OS_GC) : NULL;
-    if (!classes) return;
-    size_t need = whole_pages(bytes >> (HPAGE_SHIFT - MARK_SHIFT));
-    if (need < NEAR_CLASSES) os_unreserve(classes + need, NEAR_CLASSES - need);
-    near_classes_end = classes;
-    heap_near.lo = lo;
-    heap_near.map = classes + NEAR_CLASSES;
-    heap_near.moved = (uintptr_t)heap_near.map - (lo >> MARK_SHIFT);
-    near_end = heap_near.map + bytes;
-}
-
-/* Address space is short: what is Reserved for marks alone. True: there was some. */
-static bool near_unreserve(void)
-{
-    uint8_t *from = heap_near.map + heap_near.slots;
-    if (from == near_end) return false;
-    os_unreserve(from, (size_t)(near_end - from));
-    near_end = from;
-    return true;
+    if (!tried) {
+        tried = true;
+        uint8_t *classes = os_reserve((void *)MARKS_HINT, NEAR_CLASSES + NEAR_STEP, 0, OS_GC);
+        if (!classes) return;
+        near_classes_end = classes;
+        heap_near.lo = lo;
+        heap_near.map = classes + NEAR_CLASSES;
+        heap_near.moved = (uintptr_t)heap_near.map - (lo >> MARK_SHIFT);
+        near_end = heap_near.map + NEAR_STEP;
+    }
+    size_t have = (size_t)(near_end - heap_near.map), want = heap_near.slots + size;
+    if (want > NEAR_MARKS) want = NEAR_MARKS;
+    if (!heap_near.map || want <= have) return;
+    want = (want - have + NEAR_STEP - 1) & ~(NEAR_STEP - 1);
+    void *p = os_reserve(near_end, want, 0, OS_GC);
+    if (p == near_end)
+        near_end += want;
+    else if (p)
+        os_unreserve(p, want);
 }
 
 static int make_usable(uint8_t *from, const uint8_t *to)
@@ -122,9 +118,9 @@ static bool near_grow(size_t size)
 /* For so many bytes of the heap from lo on, or for fewer of them, at least a chunk's. NULL: no memory. */
 static uint8_t *marks_new(uintptr_t lo, size_t *bytes)
 {
-    near_reserve(lo);
-    uint8_t *at = heap_near.map + heap_near.slots;
     size_t size = *bytes >> MARK_SHIFT;
+    if (heap_near.slots == 0 || lo == heap_near.lo + (heap_near.slots << MARK_SHIFT)) near_reserve(lo, size);
+    uint8_t *at = heap_near.map + heap_near.slots;
     if (lo != heap_near.lo + (heap_near.slots << MARK_SHIFT) || at == near_end) return os_alloc(size, OS_GC);
     if (size > (size_t)(near_end - at)) size = (size_t)(near_end - at);
     *bytes = size << MARK_SHIFT;
@@ -261,7 +257,7 @@ static bool prepare(uintptr_t lo, uintptr_t hi)
     return arenas_make(lo, hi) && marks_make(lo, hi);
 }
 
-static bool grow(size_t npages)
+bool arena_grow(size_t npages)
 {
     size_t need = ((npages << HPAGE_SHIFT) + CHUNK_BYTES - 1) & ~(CHUNK_BYTES - 1);
     if (mheap.grow_hi - mheap.grow_lo < need) {
@@ -296,9 +292,4 @@ static bool grow(size_t npages)
     }
     pages_free(lo, need >> HPAGE_SHIFT, true);
     return true;
-}
-
-bool arena_grow(size_t npages)
-{
-    return grow(npages) || (near_unreserve() && grow(npages));
 }

@@ -52,6 +52,7 @@ enum {
 #define CHUNK_BYTES ((size_t)CHUNK_PAGES << HPAGE_SHIFT)
 #define HUGE_BYTES  ((size_t)HUGE_PAGES << HPAGE_SHIFT)
 #define HEAP_HINT   ((uintptr_t)0x00c0 << 32)
+#define MARKS_HINT  ((uintptr_t)0x00b0 << 32)
 
 struct mcache;
 _Static_assert((int)HEAP_CLASSES == (int)SIZE_CLASSES, "heap.h");
@@ -83,6 +84,7 @@ enum span_state { SPAN_UNUSED, SPAN_SMALL, SPAN_LARGE };
 enum mark { MARK_FREE, MARK_NO_BIN = SIZE_CLASSES, MARK_SAMPLED, MARKS };
 enum { MARK_SHIFT = 4, NEAR_CLASSES = REGION_PAGES };
 #define CHUNK_MARKS (CHUNK_BYTES >> MARK_SHIFT)
+#define NEAR_STEP   (ARENA_BYTES >> MARK_SHIFT)
 
 /* First cache line: all that malloc and free touch when bins don't serve them. Guarded by ownership: only the owner's thread writes `free`, `used`, `bump`.
  * Structures are recycled but never unmapped, so a stale pointer to one can always be read. */

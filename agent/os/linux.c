@@ -16,7 +16,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "agent/os/syscall_x86_64.h"
@@ -49,13 +48,6 @@ static long sys_munmap(uintptr_t p, size_t size)
 size_t os_page_size(void)
 {
     return 4096;
-}
-
-size_t os_address_limit(void)
-{
-    struct rlimit l;
-    if (sys4(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&l) != 0 || l.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    return l.rlim_cur;
 }
 
 static size_t whole_pages(size_t size)

@@ -36,7 +36,6 @@ struct os_region {
 };
 
 size_t os_page_size(void);
-size_t os_address_limit(void); /* RLIMIT_AS; SIZE_MAX: none */
 
 /* Reserve size bytes aligned to align (a power of two; 0: the page size), at hint when it is free, anywhere
  * otherwise. NULL when the kernel refuses. */
