@@ -172,7 +172,7 @@ struct mcache {
     uint32_t rests;           /* scavenge.c: of the program, that it has seen */
     bool sampled;             /* it had spans of sampled objects */
     bool in_use;              /* has a thread; guarded by mheap.cache_lock */
-};
+} __attribute__((aligned(64)));
 
 struct mcentral {
     struct lock lock;

@@ -135,7 +135,13 @@ static bool is_far(const void *p)
 
 static void *free_all(void *arg)
 {
-    for (void **p = arg; *p; p++) free(*p);
+    for (void **p = arg; *p; p++) {
+        size_t size = malloc_usable_size(*p);
+        free(*p);
+        char *again = malloc(size);
+        assert_int_equal(mark(again), abi_class(size));
+        free(again);
+    }
     return NULL;
 }
 
