@@ -133,9 +133,10 @@ static bool is_far(const void *p)
     return near_slot((uintptr_t)p) >= heap_near.slots;
 }
 
+/* From the last one down to a NULL: far ones first, when bins have room. */
 static void *free_all(void *arg)
 {
-    for (void **p = arg; *p; p++) {
+    for (void **p = arg; *p; p--) {
         size_t size = malloc_usable_size(*p);
         free(*p);
         char *again = malloc(size);
@@ -148,7 +149,7 @@ static void *free_all(void *arg)
 /* n blocks, near and far ones; all that is done to blocks is done to both. */
 static void use_both(size_t n)
 {
-    void **p = calloc(n + 1, sizeof *p);
+    void **all = calloc(n + 1, sizeof *all), **p = all + 1;
     char *far = NULL, *near = NULL;
     for (size_t i = 0; i < n; i++) {
         p[i] = malloc(64 + i % 3000);
@@ -174,9 +175,9 @@ static void use_both(size_t n)
     assert_true(heap_check());
     for (size_t i = 1; i < n; i += 2) assert_int_equal(*(unsigned char *)p[i], (unsigned char)i);
     pthread_t t;
-    assert_int_equal(pthread_create(&t, NULL, free_all, p), 0);
+    assert_int_equal(pthread_create(&t, NULL, free_all, &p[n - 1]), 0);
     pthread_join(t, NULL);
-    free(p);
+    free(all);
     assert_true(heap_check());
     malloc_trim(0);
     assert_true(heap_check());
