@@ -60,9 +60,17 @@ struct arena *arena_of(uintptr_t p)
     return r ? r->arenas[(p >> ARENA_SHIFT) & (REGION_ARENAS - 1)] : NULL;
 }
 
+/* Huge pages, once the heap is large, where it grows for small objects: large blocks may be touched here and there
+ * only, and each touch would then cost 2 MiB. In recorded programs, where a snapshot's pause is the copy of the page tables. */
+static bool wants_huge(size_t npages)
+{
+    return npages < HUGE_MAX_ALLOC && mheap.mapped_pages >= HUGE_MIN_PAGES &&
+           options_debug("thp", agent_options.out[0] != 0) != 0;
+}
+
 /* ---- Marks */
-static uint8_t *near_end;         /* of the piece: Reserved up to here */
-static uint8_t *near_classes_end; /* of what of the classes is usable */
+static uint8_t *near_end;                       /* of the piece: Reserved up to here */
+static uint8_t *near_usable, *near_classes_end; /* what of the marks and of the classes is Ready, up to here */
 
 uint8_t *mark_far(uintptr_t p)
 {
@@ -85,6 +93,7 @@ static void near_reserve(uintptr_t lo, size_t size)
         heap_near.map = classes + NEAR_CLASSES;
         heap_near.moved = (uintptr_t)heap_near.map - (lo >> MARK_SHIFT);
         near_end = heap_near.map + NEAR_STEP;
+        near_usable = heap_near.map;
     }
     size_t have = (size_t)(near_end - heap_near.map), want = heap_near.slots + size;
     if (want > NEAR_MARKS) want = NEAR_MARKS;
@@ -97,26 +106,30 @@ static void near_reserve(uintptr_t lo, size_t size)
         os_unreserve(p, want);
 }
 
-static int make_usable(uint8_t *from, const uint8_t *to)
+static bool make_usable(uint8_t **end, uint8_t *to)
 {
-    size_t size = (size_t)(to - from);
-    int error = size == 0 ? 0 : os_map(from, size);
-    return size == 0 || error ? error : os_used(from, size);
+    size_t size = to > *end ? (size_t)(to - *end) : 0;
+    if (size > 0 && (os_map(*end, size) != 0 || os_used(*end, size) != 0)) return false;
+    *end += size;
+    return true;
 }
 
-static bool near_grow(size_t size)
+/* Marks of huge pages are in huge pages too, of 32 MiB each. */
+static bool near_grow(size_t size, bool huge)
 {
-    uint8_t *at = heap_near.map + heap_near.slots, *classes = heap_near.map - NEAR_CLASSES;
-    uint8_t *to = classes + whole_pages((heap_near.slots + size) >> (HPAGE_SHIFT - MARK_SHIFT));
-    if (make_usable(near_classes_end, to) != 0) return false;
-    near_classes_end = to;
-    if (make_usable(at, at + size) != 0) return false;
+    uint8_t *from = near_usable, *to = heap_near.map + heap_near.slots + size;
+    uint8_t *unit = (uint8_t *)(((uintptr_t)to + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1));
+    if (huge && unit <= near_end) to = unit;
+    size_t classes = whole_pages((heap_near.slots + size) >> (HPAGE_SHIFT - MARK_SHIFT));
+    if (!make_usable(&near_classes_end, heap_near.map - NEAR_CLASSES + classes)) return false;
+    if (!make_usable(&near_usable, to)) return false;
+    if (huge && from < to) os_huge(from, (size_t)(to - from), true);
     __atomic_store_n(&heap_near.slots, heap_near.slots + size, __ATOMIC_RELEASE);
     return true;
 }
 
 /* For so many bytes of the heap from lo on, or for fewer of them, at least a chunk's. NULL: no memory. */
-static uint8_t *marks_new(uintptr_t lo, size_t *bytes)
+static uint8_t *marks_new(uintptr_t lo, size_t *bytes, bool huge)
 {
     size_t size = *bytes >> MARK_SHIFT;
     if (heap_near.slots == 0 || lo == heap_near.lo + (heap_near.slots << MARK_SHIFT)) near_reserve(lo, size);
@@ -124,17 +137,17 @@ static uint8_t *marks_new(uintptr_t lo, size_t *bytes)
     if (lo != heap_near.lo + (heap_near.slots << MARK_SHIFT) || at == near_end) return os_alloc(size, OS_GC);
     if (size > (size_t)(near_end - at)) size = (size_t)(near_end - at);
     *bytes = size << MARK_SHIFT;
-    return near_grow(size) ? at : NULL;
+    return near_grow(size, huge) ? at : NULL;
 }
 
 /* For the chunks of [lo, hi). */
-static bool marks_make(uintptr_t lo, uintptr_t hi)
+static bool marks_make(uintptr_t lo, uintptr_t hi, bool huge)
 {
     while (lo < hi) {
         size_t bytes = 0;
         while (lo < hi && chunk_of(lo)->marks) lo += CHUNK_BYTES;
         while (lo + bytes < hi && !chunk_of(lo + bytes)->marks) bytes += CHUNK_BYTES;
-        uint8_t *marks = bytes ? marks_new(lo, &bytes) : NULL;
+        uint8_t *marks = bytes ? marks_new(lo, &bytes, huge) : NULL;
         if (bytes && !marks) return false;
         for (uintptr_t end = lo + bytes; lo < end; lo += CHUNK_BYTES, marks += CHUNK_MARKS)
             __atomic_store_n(&chunk_of(lo)->marks, marks, __ATOMIC_RELEASE);
@@ -147,7 +160,12 @@ void marks_unused(uintptr_t lo, uintptr_t hi)
     uintptr_t unit = os_page_size() << MARK_SHIFT;
     lo = (lo + unit - 1) & ~(unit - 1);
     hi &= ~(unit - 1);
-    if (lo < hi) os_unused(mark_of(lo), (hi - lo) >> MARK_SHIFT, false);
+    if (lo >= hi) return;
+    uint8_t *from = mark_of(lo), *to = from + ((hi - lo) >> MARK_SHIFT);
+    uintptr_t units = (uintptr_t)from & ~(HUGE_BYTES - 1);
+    /* Else the kernel would fill huge pages up again behind our back. */
+    if (near_slot(lo) < heap_near.slots && wants_huge(1)) os_huge((void *)units, (uintptr_t)to - units, false);
+    os_unused(from, (size_t)(to - from), false);
 }
 
 /* ---- Regions and arenas */
@@ -240,21 +258,16 @@ static bool reserve_more(size_t need)
     return true;
 }
 
-/* Huge pages, once the heap is large, where it grows for small objects: large blocks may be touched here and there
- * only, and each touch would then cost 2 MiB. In recorded programs, where a snapshot's pause is the copy of the page tables. */
-static void advise_huge(uintptr_t lo, uintptr_t hi, size_t npages)
+static void advise_huge(uintptr_t lo, uintptr_t hi)
 {
-    if (npages >= HUGE_MAX_ALLOC || mheap.mapped_pages < HUGE_MIN_PAGES ||
-        options_debug("thp", agent_options.out[0] != 0) == 0)
-        return;
     if (os_huge((void *)lo, hi - lo, true) != 0) return;
     for (uintptr_t at = lo; at < hi; at += HUGE_BYTES) arena_of(at)->huge |= huge_bit(at);
 }
 
 /* What the pages of [lo, hi) need before they can be had. */
-static bool prepare(uintptr_t lo, uintptr_t hi)
+static bool prepare(uintptr_t lo, uintptr_t hi, bool huge)
 {
-    return arenas_make(lo, hi) && marks_make(lo, hi);
+    return arenas_make(lo, hi) && marks_make(lo, hi, huge);
 }
 
 bool arena_grow(size_t npages)
@@ -266,7 +279,7 @@ bool arena_grow(size_t npages)
         if (!reserve_more(need)) return false;
         if (mheap.grow_lo != old_lo && old_lo != old_hi && os_map((void *)old_lo, old_hi - old_lo) == 0) {
             struct arena *a = arena_make(old_lo & ~(ARENA_BYTES - 1));
-            if (a && marks_make(old_lo, old_hi)) {
+            if (a && marks_make(old_lo, old_hi, false)) {
                 a->mapped_pages += (old_hi - old_lo) >> HPAGE_SHIFT;
                 usage_add(&mheap.mapped_pages, (int64_t)((old_hi - old_lo) >> HPAGE_SHIFT));
                 pages_free(old_lo, (old_hi - old_lo) >> HPAGE_SHIFT, true);
@@ -274,15 +287,16 @@ bool arena_grow(size_t npages)
         }
     }
     uintptr_t lo = mheap.grow_lo, hi = lo + need;
-    if (!prepare(lo, hi)) { /* under a tight RLIMIT_AS the rest of the reserved space is in the way */
+    bool huge = wants_huge(npages);
+    if (!prepare(lo, hi, huge)) { /* under a tight RLIMIT_AS the rest of the reserved space is in the way */
         if (mheap.grow_hi == hi) return false;
         os_unreserve((void *)hi, mheap.grow_hi - hi);
         mheap.grow_hi = hi;
-        if (!prepare(lo, hi)) return false;
+        if (!prepare(lo, hi, huge)) return false;
     }
     if (os_map((void *)lo, need) != 0 || os_used((void *)lo, need) != 0) return false;
     mheap.grow_lo = hi;
-    advise_huge(lo, hi, npages);
+    if (huge) advise_huge(lo, hi);
     usage_add(&mheap.mapped_pages, (int64_t)(need >> HPAGE_SHIFT));
     for (uintptr_t at = lo; at < hi;) {
         struct arena *a = arena_of(at);

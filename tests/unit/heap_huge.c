@@ -51,6 +51,11 @@ static size_t heap_mib(const char *what)
     return kernel_mib(what, 0xc000000000, 0xc400000000);
 }
 
+static size_t marks_mib(const char *what)
+{
+    return kernel_mib(what, MARKS_HINT, HEAP_HINT);
+}
+
 static bool kernel_gives_huge_pages(void)
 {
     char *p = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -116,6 +121,10 @@ static void large_heap(void)
     switch_thp(1);
     grow();
     MUST(heap_mib("AnonHugePages") >= 80 && heap_mib("AnonHugePages") <= 100);
+    MUST(marks_mib("AnonHugePages") >= 4); /* of 160 MiB: 10, less those of the first 64 */
+    for (size_t i = 0; i < N; i++) free(block[i]);
+    malloc_trim(0);
+    MUST(marks_mib("Rss") <= 2); /* what is behind the last */
 }
 
 static void recorded(void)
