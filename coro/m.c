@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Threads (m) and the processors (p) they hold: starting, stopping, blocking calls, and sysmon.
+ * Threads (m) and the processors (p) they hold: starting, stopping, and blocking calls.
  *
  * Invariants
  *   1. A p is held by one m, is on the idle list, or its m is in a blocking call (P_SYSCALL) and may lose it to whoever wins
@@ -21,7 +21,6 @@
 #include "coro/mutex.h"
 
 enum { M_STACK = 256 << 10, MAX_MS = 10000, ALTSTACK = 64 << 10 };
-enum { TICK_MIN_NS = 20000, TICK_MAX_NS = 10000000, SPIN_NS = 10000000, POLL_NS = 10000000, CHECK_NS = 100000000 };
 
 /* ---- idle processors; with sched.lock held */
 
@@ -87,7 +86,7 @@ static void *m_main(void *arg)
 }
 
 static pthread_t thread_id; /* nobody joins them */
-static int thread_create(void *(*fn)(void *), void *arg)
+int m_thread(void *(*fn)(void *), void *arg)
 {
     pthread_attr_t attr;
     if (pthread_attr_init(&attr) != 0) return -EAGAIN;
@@ -110,7 +109,7 @@ static COLD bool m_new(struct p *p, bool spinning)
         m->next_p = p;
         m->spinning = spinning;
         m->rng = (uint32_t)(runq_seed ? runq_seed >> 32 : os_random()) | 1;
-        err = thread_create(m_main, m);
+        err = m_thread(m_main, m);
     }
     if (!err) {
         struct m *head = atomic_load(&sched.all_m);
@@ -301,113 +300,4 @@ CO_EXPORT void co_blocking(co_fn *fn, void *arg)
     sched_to_g0(m, g, POST_BLOCKING);
     g->reason = SEEP_WAIT_NONE;
     *co_errno_location() = saved;
-}
-
-/* ---- sysmon: the thread that needs no p */
-
-static bool retake(struct p *p, uint64_t now)
-{
-    uint32_t status = atomic_load(&p->status), tick = atomic_load_explicit(&p->tick, memory_order_relaxed);
-    uint32_t calls = atomic_load_explicit(&p->syscall_tick, memory_order_relaxed);
-    bool same = tick == p->seen_tick && calls == p->seen_syscall;
-    if (!same) {
-        p->seen_tick = tick;
-        p->seen_syscall = calls;
-        p->spin_ns = now;
-    }
-    uint64_t passed = p->seen_ns ? now - p->seen_ns : 0;
-    p->seen_ns = now;
-    struct m *m = atomic_load(&p->m);
-    struct g *g = m ? atomic_load(&m->curg) : NULL;
-    if (status == P_RUNNING && g) g->cpu_ns += passed;
-    if (status != P_SYSCALL || !same) return false;
-    bool needed = !runq_empty(p) || atomic_load(&sched.nglobal) ||
-                  atomic_load(&sched.nidle_p) + atomic_load(&sched.nspinning) == 0 || now - p->spin_ns > SPIN_NS;
-    if (!needed || !atomic_compare_exchange_strong(&p->status, &status, P_IDLE)) return false;
-    atomic_store(&p->m, NULL);
-    p_handoff(p);
-    return true;
-}
-
-/* all: everybody else is about to sleep. */
-static void look_after_poller(bool check, bool all)
-{
-    struct g_list l = {0};
-    if (!atomic_load(&poll_waiters)) return;
-    if (!atomic_load(&sched.polling)) poll_ready(&l, 0);
-    if (check) poll_check(all, &l);
-    if (!l.n) return;
-    for (struct g *g = l.head; g; g = g->link) g_set_status(g, G_RUNNABLE);
-    global_put_list(&l);
-    m_wake_one();
-}
-
-/* Idle memory goes back from here when there is no agent's thread. */
-static void heap_tick(void)
-{
-    if (__atomic_load_n(&heap_waits_work, __ATOMIC_RELAXED)) heap_wait_tick(false);
-}
-
-static void *sysmon(void *unused)
-{
-    (void)unused;
-    uint64_t delay = TICK_MIN_NS;
-    unsigned quiet = 0;
-    uint64_t last_poll = 0, last_check = 0;
-    mutex_probe();
-    for (;;) {
-        uint32_t nap = 0;
-        os_futex_wait(&nap, 0, (int64_t)delay);
-        uint64_t now = os_mono_ns();
-        atomic_store(&sched.coarse_ns, now);
-        bool did = false;
-        for (uint32_t i = 0; i < sched.nprocs; i++) did |= retake(&sched.ps[i], now);
-        uint64_t first = timer_first();
-        if (first && first < now && atomic_load(&sched.nidle_p)) m_wake_one();
-        if (now - last_poll > POLL_NS) {
-            last_poll = now;
-            if (now - last_check > CHECK_NS) last_check = now;
-            look_after_poller(last_check == now, false);
-        }
-        g_trim_tick(now);
-        heap_tick();
-        dump_if_asked();
-        quiet = did ? 0 : quiet + 1;
-        if (did) delay = TICK_MIN_NS;
-        if (quiet > 50 && delay < TICK_MAX_NS) delay *= 2;
-        if (delay > TICK_MAX_NS) delay = TICK_MAX_NS;
-        if (atomic_load(&sched.nidle_p) != sched.nprocs) continue;
-
-        colock_acquire(&sched.lock);
-        /* Timers and descriptors that nobody waits for in the poller (it could not be made) are looked after from here. */
-        bool idle = atomic_load(&sched.nidle_p) == sched.nprocs &&
-                    (atomic_load(&sched.polling) || (timer_first() == 0 && !atomic_load(&poll_waiters)));
-        __atomic_store_n(&sched.sysmon_word, idle ? 1 : 0, __ATOMIC_RELAXED);
-        colock_release(&sched.lock);
-        if (idle) look_after_poller(true, true);
-        while (__atomic_load_n(&sched.sysmon_word, __ATOMIC_ACQUIRE)) {
-            os_futex_wait(&sched.sysmon_word, 1, 1000000000);
-            dump_if_asked();
-            g_trim_tick(os_mono_ns());
-            heap_tick();
-        }
-        atomic_store(&sched.coarse_ns, os_mono_ns());
-        delay = TICK_MIN_NS;
-        quiet = 0;
-    }
-    return NULL;
-}
-
-int sysmon_start(void)
-{
-    if (likely(atomic_load_explicit(&sched.sysmon_started, memory_order_relaxed))) return 0;
-    if (atomic_exchange(&sched.sysmon_started, true)) return 0;
-    int err = thread_create(sysmon, NULL);
-    if (err) {
-        static _Atomic bool said;
-        atomic_store(&sched.sysmon_started, false);
-        if (!atomic_exchange(&said, true))
-            log_line("coro: no monitor thread could be started (error %d): blocking calls keep their processor", -err);
-    }
-    return err;
 }

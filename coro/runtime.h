@@ -136,10 +136,13 @@ void p_handoff(struct p *p);
 void m_setup_signals(struct m *m);
 void m_finish_blocking(struct m *m, struct g *g); /* POST_BLOCKING */
 void p_wake_for_timer(uint64_t when_ns);
-int sysmon_start(void);
+int m_thread(void *(*fn)(void *), void *arg); /* 0 or a negative errno */
 
 void m_stop_locked(struct m *m);
 void m_pass(struct m *to, struct p *p);
+
+/* ---- sysmon.c */
+int sysmon_start(void);
 
 /* ---- lock_thread.c; on g0, but for the last. */
 struct g *lock_thread_wait(struct m *m, struct g *stash); /* gives the p up until m's locked coroutine is to run */
