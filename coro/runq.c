@@ -235,7 +235,10 @@ struct g *ring_get_slow(struct p *p, struct ring *r)
         uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
         if (head == tail) return NULL;
         struct g *g = atomic_load_explicit(&r->slots[head % RUNQ_SIZE], memory_order_relaxed);
-        if (p->deep) look_ahead(r, head);
+        if (p->deep)
+            look_ahead(r, head);
+        else
+            look_next(r, head, tail);
         if (!p->shared) {
             atomic_store_explicit(&r->head, head + 1, memory_order_release);
             return g;

@@ -32,6 +32,18 @@ static inline __attribute__((always_inline)) void look_ahead(const struct ring *
     __builtin_prefetch(atomic_load_explicit(&slots[(head + 2 * AHEAD) % RUNQ_SIZE], memory_order_relaxed), 1, 0);
 }
 
+/* A short queue that others share: of the next one the frame, and of the one behind it the descriptor, which says where that is. Between two of
+ * them the kernel may have worked for microseconds, on megabytes. */
+static inline void look_next(const struct ring *r, uint32_t head, uint32_t tail)
+{
+    if (tail - head < 2 || tail - head > RUNQ_SIZE) return;
+    const struct g *next = atomic_load_explicit(&r->slots[(head + 1) % RUNQ_SIZE], memory_order_relaxed);
+    __builtin_prefetch(next->sp, 1);
+    __builtin_prefetch((const char *)next->sp + 64, 1);
+    if (tail - head > 2)
+        __builtin_prefetch(atomic_load_explicit(&r->slots[(head + 2) % RUNQ_SIZE], memory_order_relaxed), 1);
+}
+
 /* CORO_SEED: which runnable coroutine is next is drawn from this generator; 0: it is not. With it there is one p, which is `shared`, so
  * that the slow forms are taken. */
 extern uint64_t runq_seed __attribute__((visibility("hidden")));

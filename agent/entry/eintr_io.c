@@ -147,22 +147,22 @@ static ssize_t wait_all(int fd, char *p, size_t n, int flags, ssize_t got)
     return got;
 }
 
-static ssize_t recv_whole(int fd, void *p, size_t n, int flags, ssize_t rc)
+static __attribute__((noinline)) ssize_t recv_whole(int fd, void *p, size_t n, int flags, ssize_t rc)
 {
-    if (likely(!(flags & MSG_WAITALL)) || (flags & (MSG_PEEK | MSG_TRUNC))) return rc;
+    if (flags & (MSG_PEEK | MSG_TRUNC)) return rc;
     FIND(recv);
     return wait_all(fd, p, n, flags, rc);
 }
 
 /* The flag must outlive the call itself here. */
-#define INPUT_WHOLE(rc, call, fd, p, n, flags)                       \
-    do {                                                             \
-        struct retry again_ = {0, false};                            \
-        uint32_t outer_ = eintr_begin(false);                        \
-        do rc = (call);                                              \
-        while (rc == -1 && retry(&again_, fd, SO_RCVTIMEO, EAGAIN)); \
-        rc = recv_whole(fd, p, n, flags, rc);                        \
-        eintr_end(outer_);                                           \
+#define INPUT_WHOLE(rc, call, fd, p, n, flags)                                   \
+    do {                                                                         \
+        struct retry again_ = {0, false};                                        \
+        uint32_t outer_ = eintr_begin(false);                                    \
+        do rc = (call);                                                          \
+        while (rc == -1 && retry(&again_, fd, SO_RCVTIMEO, EAGAIN));             \
+        if (unlikely((flags)&MSG_WAITALL)) rc = recv_whole(fd, p, n, flags, rc); \
+        eintr_end(outer_);                                                       \
     } while (0)
 
 SEEP_EXPORT ssize_t recv(int fd, void *p, size_t n, int flags)
