@@ -6,12 +6,14 @@
  * addresses. chain: one in random order, where each step must wait for memory and no marker can look ahead; how long a bare loop
  * over it takes is printed. huge: on huge pages, where the kernel can (MADV_COLLAPSE). lost: the global is cleared, nothing
  * reaches the nodes. Run with the agent preloaded; every figure is in the recording. */
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "seep.h"
 
@@ -38,7 +40,11 @@ static size_t make_huge(struct node *const *all, size_t n)
         if ((uintptr_t)all[i] < lo) lo = (uintptr_t)all[i];
         if ((uintptr_t)all[i] > hi) hi = (uintptr_t)all[i];
     }
-    for (uintptr_t p = lo & ~(HUGE - 1); p <= hi; p += HUGE) failed += madvise((void *)p, HUGE, MADV_COLLAPSE) != 0;
+    for (uintptr_t p = lo & ~(HUGE - 1); p <= hi; p += HUGE) {
+        int tries = 100; /* EAGAIN: a page was in use just then */
+        while (madvise((void *)p, HUGE, MADV_COLLAPSE) != 0 && errno == EAGAIN && --tries) usleep(1000);
+        failed += tries == 0 || madvise((void *)p, HUGE, MADV_COLLAPSE) != 0;
+    }
     return failed * 2;
 }
 
