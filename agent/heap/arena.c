@@ -33,11 +33,6 @@ enum {
 };
 #define NEAR_MARKS ((size_t)1 << (REGION_SHIFT - MARK_SHIFT))
 
-static size_t whole_pages(size_t size)
-{
-    return (size + os_page_size() - 1) & ~(os_page_size() - 1);
-}
-
 struct region *heap_regions[ROOT_ENTRIES];
 struct mspan **heap_root[ROOT_ENTRIES];
 uintptr_t heap_first = (uintptr_t)1 << 63; /* no address lies in the region there */
@@ -120,7 +115,7 @@ static bool near_grow(size_t size, bool huge)
     uint8_t *from = near_usable, *to = heap_near.map + heap_near.slots + size;
     uint8_t *unit = (uint8_t *)(((uintptr_t)to + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1));
     if (huge && unit <= near_end) to = unit;
-    size_t classes = whole_pages((heap_near.slots + size) >> (HPAGE_SHIFT - MARK_SHIFT));
+    size_t classes = os_whole_pages((heap_near.slots + size) >> (HPAGE_SHIFT - MARK_SHIFT));
     if (!make_usable(&near_classes_end, heap_near.map - NEAR_CLASSES + classes)) return false;
     if (!make_usable(&near_usable, to)) return false;
     if (huge && from < to) os_huge(from, (size_t)(to - from), true);

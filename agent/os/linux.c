@@ -50,7 +50,7 @@ size_t os_page_size(void)
     return 4096;
 }
 
-static size_t whole_pages(size_t size)
+size_t os_whole_pages(size_t size)
 {
     return (size + os_page_size() - 1) & ~(os_page_size() - 1);
 }
@@ -132,7 +132,7 @@ int os_free(void *p, size_t size)
 {
     enum os_kind kind = region_kind((uintptr_t)p);
     if (kind == OS_KIND_COUNT) return -EINVAL;
-    size = whole_pages(size);
+    size = os_whole_pages(size);
     region_count(kind, -(int64_t)size);
     return os_unreserve(p, size);
 }
@@ -140,7 +140,7 @@ int os_free(void *p, size_t size)
 void *os_alloc(size_t size, enum os_kind kind)
 {
     if (fault_here(FAULT_ALLOC)) return NULL;
-    size = whole_pages(size);
+    size = os_whole_pages(size);
     void *p = noted(sys_mmap(NULL, size, PROT_READ | PROT_WRITE, 0), size, kind);
     if (p) region_count(kind, (int64_t)size);
     return p;
@@ -159,7 +159,7 @@ int os_return(void *p, size_t size)
 void *os_share(size_t size, enum os_kind kind)
 {
     if (fault_here(FAULT_ALLOC)) return NULL;
-    size = whole_pages(size);
+    size = os_whole_pages(size);
     long r = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void *p = noted(r, size, kind);
     if (p) region_count(kind, (int64_t)size);
@@ -181,8 +181,8 @@ void *os_remap(void *p, size_t old_size, size_t new_size)
     if (fault_here(FAULT_REMAP)) return NULL;
     enum os_kind kind = region_kind((uintptr_t)p);
     if (kind == OS_KIND_COUNT) return NULL;
-    old_size = whole_pages(old_size);
-    new_size = whole_pages(new_size);
+    old_size = os_whole_pages(old_size);
+    new_size = os_whole_pages(new_size);
     long r = sys4(SYS_mremap, (long)p, (long)old_size, (long)new_size, MREMAP_MAYMOVE);
     if (failed(r)) return NULL;
     region_remove((uintptr_t)p, (uintptr_t)p + old_size);

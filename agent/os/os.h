@@ -36,6 +36,7 @@ struct os_region {
 };
 
 size_t os_page_size(void);
+size_t os_whole_pages(size_t size); /* rounded up to such */
 
 /* Reserve size bytes aligned to align (a power of two; 0: the page size), at hint when it is free, anywhere
  * otherwise. NULL when the kernel refuses. */

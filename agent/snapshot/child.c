@@ -135,15 +135,18 @@ static size_t map_index(const struct child_map *m, uint64_t key)
     return i;
 }
 
+static void map_grow(struct child_map *m, size_t mask)
+{
+    struct child_map old = *m;
+    m->mask = mask;
+    m->entries = scratch_alloc((mask + 1) * sizeof *m->entries);
+    for (size_t i = 0; old.entries && i <= old.mask; i++)
+        if (old.entries[i].value) m->entries[map_index(m, old.entries[i].key)] = old.entries[i];
+}
+
 uint32_t *child_map_slot(struct child_map *m, uint64_t key)
 {
-    if (!m->entries || m->used * 2 > m->mask) {
-        struct child_map old = *m;
-        m->mask = old.entries ? old.mask * 2 + 1 : 63;
-        m->entries = scratch_alloc((m->mask + 1) * sizeof *m->entries);
-        for (size_t i = 0; old.entries && i <= old.mask; i++)
-            if (old.entries[i].value) m->entries[map_index(m, old.entries[i].key)] = old.entries[i];
-    }
+    if (!m->entries || m->used * 2 > m->mask) map_grow(m, m->entries ? m->mask * 2 + 1 : 63);
     size_t i = map_index(m, key);
     if (!m->entries[i].value) {
         m->used++;
@@ -156,9 +159,7 @@ void child_map_room(struct child_map *m, size_t n)
 {
     size_t mask = 63;
     while (n * 2 > mask) mask = mask * 2 + 1;
-    if (m->entries) return;
-    m->mask = mask;
-    m->entries = scratch_alloc((mask + 1) * sizeof *m->entries);
+    if (mask > m->mask) map_grow(m, mask);
 }
 
 uint32_t child_map_get(const struct child_map *m, uint64_t key)

@@ -40,7 +40,7 @@ struct child_map {
 };
 uint32_t *child_map_slot(struct child_map *m, uint64_t key); /* 0 when new: the caller stores a value > 0 at once */
 uint32_t child_map_get(const struct child_map *m, uint64_t key);
-void child_map_room(struct child_map *m, size_t n); /* for n at once; of an empty map */
+void child_map_room(struct child_map *m, size_t n); /* for n in all, at once */
 
 /* A growing array of equal items. */
 struct child_vec {
@@ -234,6 +234,10 @@ static inline struct mark_word *mark_word_of(const struct marker *m, struct obje
 static inline bool mark_is_marked(const struct marker *m, struct object_ref o)
 {
     return (mark_word_of(m, o)->mark >> (o.index & 63)) & 1;
+}
+static inline bool mark_is_free(const struct marker *m, struct object_ref o)
+{
+    return (mark_word_of(m, o)->free >> (o.index & 63)) & 1;
 }
 static inline uintptr_t object_base(const struct marker *m, struct object_ref o)
 {
@@ -433,10 +437,9 @@ struct path_target {
 void path_find(struct marker *m, const struct snapshot_job *job, const struct judgement *j, struct path_target *targets,
                unsigned n, uint64_t deadline_ns);
 /* ---- path_forward.c: the same for targets that are asked for; all that are reached are found, but those that nothing but a timer or a
- * finalizer keeps. PATH_RING is not for it. */
-enum path_end { PATH_ALL, PATH_LATE };
-enum path_end path_find_forward(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
-                                struct path_target *targets, unsigned n, uint64_t deadline_ns);
+ * finalizer keeps. PATH_RING is not for it. False: there was no time for all. */
+bool path_find_forward(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
+                       struct path_target *targets, unsigned n, uint64_t deadline_ns);
 
 /* ---- path_steps.c */
 struct path_root {

@@ -149,7 +149,7 @@ static void choose_blocks(const struct marker *m, const struct judgement *j, str
         for (const struct heap_sample *s; (s = heap_sample_next(&w)) != NULL;) {
             struct object_ref o = {id, w.index};
             if (s->bucket > j->nbuckets || !of[s->bucket]) continue;
-            if (mark_word_of(m, o)->free >> (o.index & 63) & 1) continue;
+            if (mark_is_free(m, o)) continue;
             if (mark_is_marked(m, o))
                 add_object(&h[of[s->bucket] - 1], o, s->time_ms);
             else
@@ -260,7 +260,7 @@ static void record(struct judgement *j, const struct holder *h, const char *step
 static void find_asked(struct marker *m, struct holder *h)
 {
     struct object_ref o;
-    if (!mark_resolve(m, h->object, &o) || mark_word_of(m, o)->free >> (o.index & 63) & 1) return;
+    if (!mark_resolve(m, h->object, &o) || mark_is_free(m, o)) return;
     h->stack = object_site(m, o);
     if (mark_is_marked(m, o))
         add_object(h, o, 0);
@@ -300,14 +300,14 @@ static void search(struct marker *m, const struct snapshot_job *job, struct judg
                                      .size = h[i].finding ? IN_EVIDENCE : sizeof text[i]};
         of[nt++] = &h[i];
     }
-    bool late = true;
+    bool all = false;
     if (nt && request)
-        late = path_find_forward(m, job, j, t, nt, deadline_ns) == PATH_LATE;
+        all = path_find_forward(m, job, j, t, nt, deadline_ns);
     else if (nt)
         path_find(m, job, j, t, nt, deadline_ns);
     for (unsigned i = 0; i < nt; i++)
         if (t[i].found || request)
-            record(j, of[i], t[i].found ? t[i].buf : late ? "[{\"at\":\"late\"}]" : "[{\"at\":\"hidden\"}]");
+            record(j, of[i], t[i].found ? t[i].buf : all ? "[{\"at\":\"hidden\"}]" : "[{\"at\":\"late\"}]");
 }
 
 void holders_find(struct marker *m, const struct snapshot_job *job, struct judgement *j, uint64_t mark_ns)

@@ -73,7 +73,8 @@ static struct entry *find(uint64_t key, bool add)
 static void fetch_ahead(const struct judgement *j, size_t i)
 {
     enum { AHEAD = 16 };
-    if (i + AHEAD < j->ntasks) __builtin_prefetch(&table->at[place_of(key_of(j, &j->tasks[i + AHEAD])) % ENTRIES]);
+    if (table && i + AHEAD < j->ntasks)
+        __builtin_prefetch(&table->at[place_of(key_of(j, &j->tasks[i + AHEAD])) % ENTRIES]);
 }
 
 void judge_recall(struct judgement *j)
@@ -92,7 +93,7 @@ void judge_remember(struct judgement *j, const struct snapshot_job *job)
 {
     for (size_t i = 0; j->proofs && i < j->ntasks; i++) {
         struct task_rec *t = &j->tasks[i];
-        if (table) fetch_ahead(j, i);
+        fetch_ahead(j, i);
         if (t->live || t->first_seen_ns) continue;
         struct entry *e = find(key_of(j, t), true);
         t->first_seen_ns = job->mono_ns;

@@ -43,18 +43,13 @@ static struct object_ref object_of(uint32_t slot)
     return (struct object_ref){lo, at - F.m->spans[lo].words * 64};
 }
 
-static bool is_free(struct object_ref o)
-{
-    return mark_word_of(F.m, o)->free >> (o.index & 63) & 1;
-}
-
 /* The block that a word points into, or one past where no other begins, as the marker has it. */
 static bool pointed_at(uintptr_t word, struct object_ref *o)
 {
     uintptr_t p = word & F.m->in.keep;
     if (p - F.m->in.lo > F.m->in.len) return false;
-    if (mark_resolve(F.m, p, o) && !is_free(*o)) return true;
-    return mark_ends_at(F.m, p, o) && !is_free(*o);
+    if (mark_resolve(F.m, p, o) && !mark_is_free(F.m, *o)) return true;
+    return mark_ends_at(F.m, p, o) && !mark_is_free(F.m, *o);
 }
 
 static void look_at(uintptr_t word, uint32_t from)
@@ -160,12 +155,12 @@ static unsigned tell(const struct snapshot_job *job, struct path_target *t, unsi
     return left;
 }
 
-enum path_end path_find_forward(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
-                                struct path_target *targets, unsigned n, uint64_t deadline_ns)
+bool path_find_forward(struct marker *m, const struct snapshot_job *job, const struct judgement *j,
+                       struct path_target *targets, unsigned n, uint64_t deadline_ns)
 {
     if (m->nwords >= UINT32_MAX / 64 - 1) { /* a quarter of a TiB */
         path_find(m, job, j, targets, n, deadline_ns);
-        return PATH_LATE;
+        return false;
     }
     F.m = m;
     F.j = j;
@@ -173,8 +168,8 @@ enum path_end path_find_forward(struct marker *m, const struct snapshot_job *job
     for (int phase = 0; phase < PHASES; phase++) {
         visit_roots(job, phase, begin_at);
         bool all = follow(deadline_ns);
-        if (tell(job, targets, n, phase) == 0) return PATH_ALL;
-        if (!all) return PATH_LATE;
+        if (tell(job, targets, n, phase) == 0) return true;
+        if (!all) return false;
     }
-    return PATH_ALL;
+    return true;
 }

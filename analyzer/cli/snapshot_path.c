@@ -34,6 +34,11 @@ static bool read_address(const char *what, char out[32])
     return true;
 }
 
+static int no_recording(int pid)
+{
+    return fail(EXIT_CANNOT, "process %d: does not record; give a recording by -o FILE", pid);
+}
+
 /* Into request, after what it has, the keys of stacks that the function is in. *n: how many. */
 static int add_keys(int pid, const char *file, const char *function, char *request, size_t size, size_t *n)
 {
@@ -58,7 +63,7 @@ static int ask_for(int pid, const char *out, const char *function, char *request
     size_t n = 0, begin = strlen(request);
     int code = snapshot_request(pid, out, "ping", &reply);
     if (code) return code;
-    if (!reply.path) return fail(EXIT_CANNOT, "process %d: does not record; give a recording by -o FILE", pid);
+    if (!reply.path) return no_recording(pid);
     for (int round = 0; round < 2 && n == 0; round++) {
         if (round > 0 || reply.seq == 0) code = snapshot_ask(pid, NULL, NULL, &reply);
         if (code) return code;
@@ -110,7 +115,6 @@ int snapshot_path(int pid, const char *out, const char *what, bool json)
     int code = address ? 0 : ask_for(pid, out, what, request, sizeof request);
     if (code) return code;
     code = snapshot_request(pid, address ? out : NULL, request, &reply);
-    if (code == 0 && !reply.path)
-        code = fail(EXIT_CANNOT, "process %d: does not record; give a recording by -o FILE", pid);
+    if (code == 0 && !reply.path) code = no_recording(pid);
     return code ? code : show(pid, &reply, what, address, json);
 }

@@ -41,9 +41,9 @@ static size_t make_huge(struct node *const *all, size_t n)
         if ((uintptr_t)all[i] > hi) hi = (uintptr_t)all[i];
     }
     for (uintptr_t p = lo & ~(HUGE - 1); p <= hi; p += HUGE) {
-        int tries = 100; /* EAGAIN: a page was in use just then */
-        while (madvise((void *)p, HUGE, MADV_COLLAPSE) != 0 && errno == EAGAIN && --tries) usleep(1000);
-        failed += tries == 0 || madvise((void *)p, HUGE, MADV_COLLAPSE) != 0;
+        int rc, tries = 100; /* EAGAIN: a page was in use just then */
+        while ((rc = madvise((void *)p, HUGE, MADV_COLLAPSE)) != 0 && errno == EAGAIN && --tries) usleep(1000);
+        failed += rc != 0;
     }
     return failed * 2;
 }
