@@ -73,9 +73,8 @@ struct span_kind {
 };
 enum { SPAN_KINDS = 1024, SPAN_KIND_LARGE = 1, ENTRY_IN_MASK = 0x3fffff };
 
-/* 64 slots. One cache line holds two of them. */
+/* 64 slots. What the marker always wants of them stands in marker.marks, where a cache line is for 512. */
 struct mark_word {
-    uint64_t mark;  /* reached, or free */
     uint64_t inner; /* reached, and so far only by pointers into its middle */
     uint64_t free;
     uint64_t extra; /* judge: watched for; then: indirectly unreachable */
@@ -149,6 +148,7 @@ struct marker {
     struct span_rec *spans;
     struct mspan **mspans;
     uint32_t nspans;
+    uint64_t *marks; /* of each mark word: reached, or free */
     struct mark_word *words;
     size_t nwords;
     struct mark_ranges small, large; /* marked and not yet scanned: objects; (rests of) large objects */
@@ -227,13 +227,17 @@ static inline bool mark_divides(uint64_t product, uint32_t magic)
 }
 /* The slot that holds p, allocated or not. */
 bool mark_resolve(const struct marker *m, uintptr_t p, struct object_ref *o);
+static inline size_t mark_index(const struct marker *m, struct object_ref o)
+{
+    return m->spans[o.span].words + (o.index >> 6);
+}
 static inline struct mark_word *mark_word_of(const struct marker *m, struct object_ref o)
 {
-    return &m->words[m->spans[o.span].words + (o.index >> 6)];
+    return &m->words[mark_index(m, o)];
 }
 static inline bool mark_is_marked(const struct marker *m, struct object_ref o)
 {
-    return (mark_word_of(m, o)->mark >> (o.index & 63)) & 1;
+    return (m->marks[mark_index(m, o)] >> (o.index & 63)) & 1;
 }
 static inline bool mark_is_free(const struct marker *m, struct object_ref o)
 {
@@ -252,7 +256,7 @@ static inline bool mark_ends_at(const struct marker *m, uintptr_t p, struct obje
 /* Bits of the slots of a span's mark word that nothing reaches (free ones count as reached). */
 static inline uint64_t mark_unreached(const struct marker *m, const struct span_rec *s, uint32_t word)
 {
-    return ~m->words[s->words + word].mark & span_slots(s, word);
+    return ~m->marks[s->words + word] & span_slots(s, word);
 }
 /* Aligned words of [lo, hi) are roots. The memory must be readable. Marks what it can; mark_drain() finishes. */
 void mark_words(struct marker *m, const void *lo, const void *hi);

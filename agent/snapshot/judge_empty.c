@@ -13,7 +13,7 @@ static bool is_empty_array(const struct marker *m, struct object_ref o)
     struct object_ref next;
     if (*(const uintptr_t *)base != 0 || !mark_resolve(m, base + sizeof(uintptr_t), &next)) return false;
     const struct mark_word *w = mark_word_of(m, next);
-    return (w->mark & ~w->inner & ~w->free) >> (next.index & 63) & 1;
+    return mark_is_marked(m, next) && !((w->inner | w->free) >> (next.index & 63) & 1);
 }
 
 void empty_arrays_mark(struct marker *m)
@@ -22,10 +22,10 @@ void empty_arrays_mark(struct marker *m)
         const struct span_rec *s = &m->spans[id];
         if (s->elem != sizeof(uintptr_t)) continue;
         for (uint32_t i = 0; i * 64 < s->nelems; i++) {
-            struct mark_word *w = &m->words[s->words + i];
+            uint64_t *mark = &m->marks[s->words + i];
             for (uint64_t lost = mark_unreached(m, s, i); lost; lost &= lost - 1) {
                 struct object_ref o = {id, i * 64 + (uint32_t)__builtin_ctzll(lost)};
-                if (is_empty_array(m, o)) w->mark |= 1ull << (o.index & 63);
+                if (is_empty_array(m, o)) *mark |= 1ull << (o.index & 63);
             }
         }
     }

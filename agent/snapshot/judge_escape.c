@@ -125,8 +125,7 @@ static void look_at_span(uint32_t id)
 {
     const struct span_rec *s = &E.m->spans[id];
     for (uint32_t i = 0; !s->noscan && i * 64 < s->nelems; i++) {
-        const struct mark_word *w = &E.m->words[s->words + i];
-        for (uint64_t bits = w->mark & ~w->free; bits; bits &= bits - 1) {
+        for (uint64_t bits = E.m->marks[s->words + i] & ~E.m->words[s->words + i].free; bits; bits &= bits - 1) {
             struct object_ref o = {id, i * 64 + (uint32_t)__builtin_ctzll(bits)};
             const uintptr_t *base = (const uintptr_t *)object_base(E.m, o);
             look_at(base, base + span_elem(s) / sizeof *base, &o);

@@ -55,7 +55,7 @@ static bool bit_of(uint64_t word, uint32_t index)
 /* Pointers to blocks, whose mark words are being fetched. */
 enum { AHEAD = 32 };
 static struct {
-    struct mark_word *w;
+    size_t word; /* + 1; 0: none */
     uint64_t bit;
     uintptr_t start; /* where p is the start of a slot: p */
 } ahead[AHEAD];
@@ -66,23 +66,23 @@ static void ends_before(uintptr_t p)
 {
     struct object_ref o;
     if (!mark_ends_at(H.m, p, &o)) return;
-    struct mark_word *w = mark_word_of(H.m, o);
-    w->extra |= 1ull << (o.index & 63) & ~w->mark;
+    mark_word_of(H.m, o)->extra |= 1ull << (o.index & 63) & ~H.m->marks[mark_index(H.m, o)];
 }
 
 static void leave_ahead(unsigned at)
 {
-    struct mark_word *w = ahead[at].w;
-    if (!w) return;
-    w->extra |= ahead[at].bit & ~w->mark;
+    if (!ahead[at].word) return;
+    struct mark_word *w = &H.m->words[ahead[at].word - 1];
+    w->extra |= ahead[at].bit & ~H.m->marks[ahead[at].word - 1];
     if (__builtin_expect((w->free & ahead[at].bit) != 0, 0) && ahead[at].start) ends_before(ahead[at].start);
 }
 
-static void join_ahead(struct mark_word *w, uint32_t index, uintptr_t start)
+static void join_ahead(size_t word, uint32_t index, uintptr_t start)
 {
-    __builtin_prefetch(w, 1);
+    __builtin_prefetch(&H.m->words[word], 1);
+    __builtin_prefetch(&H.m->marks[word]);
     leave_ahead(ahead_at);
-    ahead[ahead_at].w = w;
+    ahead[ahead_at].word = word + 1;
     ahead[ahead_at].bit = 1ull << (index & 63);
     ahead[ahead_at].start = start;
     ahead_at = (ahead_at + 1) % AHEAD;
@@ -96,7 +96,7 @@ static void note_pointer(uintptr_t p)
     if (kind <= SPAN_KIND_LARGE) {
         struct object_ref o;
         if (mark_resolve(H.m, p, &o))
-            join_ahead(mark_word_of(H.m, o), o.index, 0);
+            join_ahead(mark_index(H.m, o), o.index, 0);
         else
             ends_before(p);
         return;
@@ -104,7 +104,7 @@ static void note_pointer(uintptr_t p)
     const struct span_kind *k = &H.m->kinds[kind];
     uint32_t in, i = mark_slot_of(k, e, off, &in);
     if (i < k->nelems)
-        join_ahead(&H.m->words[(uint32_t)e + (i >> 6)], i, i * k->elem == in ? p : 0);
+        join_ahead((uint32_t)e + (i >> 6), i, i * k->elem == in ? p : 0);
     else
         ends_before(p);
 }
@@ -135,7 +135,7 @@ static uint64_t *save_unmarked(void)
 static void unmark(const uint64_t *saved)
 {
     for (size_t i = 0; i < H.m->nwords; i++) {
-        H.m->words[i].mark &= ~saved[i];
+        H.m->marks[i] &= ~saved[i];
         H.m->words[i].inner &= ~saved[i];
     }
 }
@@ -164,11 +164,10 @@ static void flood_head(struct object_ref o)
 /* Perhaps the head of a ring, unless one further on reaches it. */
 static void flood_ring(struct object_ref o)
 {
-    struct mark_word *w = mark_word_of(H.m, o);
-    if (bit_of(w->mark, o.index)) return; /* by now */
+    if (mark_is_marked(H.m, o)) return; /* by now */
     flood(o);
     mark_drain(H.m);
-    w->extra &= ~(1ull << (o.index & 63));
+    mark_word_of(H.m, o)->extra &= ~(1ull << (o.index & 63));
 }
 
 /* Backwards from the last head found: what reaches an earlier one is known by then, so the rest is reached by its own ring alone. */
@@ -181,7 +180,7 @@ static void take_back_heads(const uint64_t *ring)
             for (uint64_t bits = ring[s->words + i] & ~w->extra; bits;) {
                 uint64_t bit = 1ull << (63 - __builtin_clzll(bits));
                 bits &= ~bit;
-                if (w->mark & bit) {
+                if (H.m->marks[s->words + i] & bit) {
                     w->extra |= bit;
                     continue;
                 }
@@ -255,7 +254,7 @@ static void one_sample(const struct heap_sample *h, struct object_ref o, uint32_
     if (age > INT32_MAX) age = 0; /* after the reading of the clock */
     add_age(bucket_get(h->bucket)->stack, age, h->requested);
     struct bucket_verdict *v = &H.j->buckets[h->bucket];
-    if (!bit_of(w->mark, o.index)) {
+    if (!mark_is_marked(H.m, o)) {
         v->unreachable++;
         v->unreachable_bytes += h->requested;
         v->direct += !bit_of(w->extra, o.index);

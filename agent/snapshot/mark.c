@@ -47,8 +47,7 @@ static void free_bits(struct marker *m, uint32_t span)
     heap_free_slots(m->mspans[span], bits);
     bits[last] |= ~0ull << (s->nelems % 64); /* what is no slot is free */
     for (unsigned i = 0; i <= last; i++) {
-        struct mark_word *w = &m->words[s->words + i];
-        w->mark = w->free = bits[i];
+        m->marks[s->words + i] = m->words[s->words + i].free = bits[i];
     }
 }
 
@@ -120,6 +119,7 @@ void mark_collect(struct marker *m)
     m->span_ids = scratch_alloc(((m->in.len >> ARENA_SHIFT) + 1) * sizeof *m->span_ids);
     m->spans = scratch_alloc(c.n * sizeof *m->spans);
     m->mspans = scratch_alloc(c.n * sizeof *m->mspans);
+    m->marks = scratch_alloc(c.words * sizeof *m->marks);
     m->words = scratch_alloc(c.words * sizeof *m->words);
     mark_chunks_init(m, c.pages << PAGE_SHIFT_SEEP, c.span_pages);
     c = (struct collect){.m = m};

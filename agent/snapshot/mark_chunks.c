@@ -44,7 +44,8 @@ bool mark_add_block(struct marker *m, struct mark_chunk *c)
     if (!b) {
         if (m->used_blocks >= m->max_blocks) return false;
         size_t n = m->used_blocks < 64 ? 64 : m->used_blocks < MOST ? m->used_blocks : (size_t)MOST;
-        b = scratch_alloc((n + 1) * sizeof *b);
+        size_t spare = n < MOST; /* a mapping of its own, which a huge page may be under, is aligned */
+        b = scratch_alloc((n + spare) * sizeof *b);
         b = (struct mark_block *)(((uintptr_t)b + sizeof *b - 1) & ~(uintptr_t)(sizeof *b - 1));
         for (size_t i = 1; i < n; i++) b[i].next = i + 1 < n ? &b[i + 1] : NULL;
         b->next = &b[1];

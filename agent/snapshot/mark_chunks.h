@@ -9,6 +9,13 @@
 /* Makes room in a chunk; false when all blocks are in use. */
 bool mark_add_block(struct marker *m, struct mark_chunk *c);
 
+static inline void mark_free_block(struct marker *m, struct mark_block *b)
+{
+    b->next = m->free_blocks;
+    m->free_blocks = b;
+    m->used_blocks--;
+}
+
 /* off, of in.lo, is in c; false when there is no room. */
 static inline __attribute__((always_inline)) bool mark_append(struct marker *m, struct mark_chunk *c, uintptr_t off)
 {

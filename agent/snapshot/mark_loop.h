@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The inner loops of mark_drain.c, which includes this once for each kind of filter, with
- *     FILTER   the function of mark_x86_64.h
+ *     FILTER, OWN, ADD  the functions of mark_x86_64.h
  *     CODE     the attributes that code with it needs
  *     NAME(f)  the name of f in this kind
  * since a compiler inlines no function into code for another machine. No guard, on purpose. */
@@ -75,6 +75,53 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
 
 /* ---- turns */
 
+/* The words that are pointers, of as many runs as there is room for; *run becomes the next one. */
+INLINE size_t NAME(find)(const struct filter_ranges *ranges, const struct mark_run **run, const struct mark_run *end,
+                         const uintptr_t **hit, bool watch)
+{
+    struct filter_ranges r = *ranges;
+    const struct mark_run *now = *run;
+    size_t n = 0;
+    for (; now < end && n <= HITS - PIECE / sizeof **hit; now++) {
+        const uintptr_t *w = (const uintptr_t *)now->lo, *stop = (const uintptr_t *)(now->lo + now->size);
+        for (; stop - w >= FILTER_STEP; w += FILTER_STEP) {
+            unsigned hits = FILTER(w, FILTER_STEP, &r, watch);
+            unsigned own = OWN(w, FILTER_STEP, &r, now->lo, now->size);
+            if (__builtin_expect(own, 0)) hits &= ~own_of(now, w, own, r.keep);
+            n += ADD(hit + n, w, hits);
+        }
+        if (w == stop) continue;
+        unsigned hits = FILTER(w, (unsigned)(stop - w), &r, watch);
+        unsigned own = OWN(w, (unsigned)(stop - w), &r, now->lo, now->size);
+        if (__builtin_expect(own, 0)) hits &= ~own_of(now, w, own, r.keep);
+        n += ADD(hit + n, w, hits);
+    }
+    *run = now;
+    return n;
+}
+
+static CODE __attribute__((noinline)) size_t NAME(find_all)(const struct filter_ranges *r, const struct mark_run **run,
+                                                            const struct mark_run *end, const uintptr_t **hit)
+{
+    return NAME(find)(r, run, end, hit, false);
+}
+
+/* Scans the runs, and asks for the memory of those that come next, a part at a time: more would wait for each other. */
+INLINE void NAME(scan_runs)(struct marker *m, const struct mark_run *run, unsigned n, const struct mark_run *next,
+                            unsigned nnext, bool watch)
+{
+    const uintptr_t *hit[HITS + FILTER_STEP];
+    const struct mark_run *end = run + n;
+    unsigned half = nnext / 2;
+    for (unsigned i = 0; i < half; i++) fetch(&next[i]);
+    for (bool first = true; run < end || first; first = false) {
+        size_t hits = watch ? NAME(find)(&m->in, &run, end, hit, true) : NAME(find_all)(&m->in, &run, end, hit);
+        for (unsigned i = half; first && i < nnext; i++) fetch(&next[i]);
+        follow(m, hit, hits);
+        NAME(scan_small)(m, watch);
+    }
+}
+
 /* The first `coming` of them are on their way from memory. Scans all but the last `leave`, which come next. */
 INLINE void NAME(scan_list)(struct marker *m, const struct mark_run *list, unsigned n, unsigned coming, unsigned leave,
                             bool watch)
@@ -98,7 +145,7 @@ INLINE unsigned NAME(list_page)(struct marker *m, uint64_t e, uintptr_t page, st
     for (uint32_t i = 0; i <= k->nelems >> 6; i++, base += 64 * elem) {
         struct mark_found *f = &found[(uint32_t)e + i];
         if (!(f->start | f->inner)) continue;
-        uint64_t fresh = mark_found(m, &m->words[(uint32_t)e + i], f, base, k->elem, watch);
+        uint64_t fresh = mark_found(m, (uint32_t)e + i, f, base, k->elem, watch);
         if (k->noscan) continue;
         if (elem > PIECE) {
             for (; fresh; fresh &= fresh - 1) {
@@ -124,35 +171,24 @@ INLINE unsigned NAME(list_page)(struct marker *m, uint64_t e, uintptr_t page, st
     return n;
 }
 
-INLINE void NAME(take_turn)(struct marker *m, bool watch)
+INLINE void NAME(turn_in_order)(struct marker *m, struct mark_chunk *c, uintptr_t base, struct mark_block *b,
+                                const uint32_t *rest, bool watch)
 {
     struct mark_run list[LIST + 64];
     unsigned n = 0, coming = 0;
-    uint32_t turn = m->turns[m->first_turn];
-    if (++m->first_turn == m->nchunks) m->first_turn = 0;
-    m->nturns--;
-    struct mark_chunk *c = &m->chunks[turn];
-    struct mark_block *b = c->first, *next;
-    uintptr_t base = (uintptr_t)turn << m->chunk_shift;
     const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
     uint32_t word = c->words ? c->words - 1 : 0; /* none: only pointers to where no span is */
     struct gather g = {.at = {.page = UINTPTR_MAX},
                        .word = word,
                        .found = m->found - word,
                        .pages = m->found_pages - (base >> PAGE_SHIFT_SEEP)};
-    const uint32_t *rest = c->to;
-    c->flags |= CHUNK_TURN;
-    c->first = c->last = NULL;
-    c->to = NULL;
-    for (; b; b = next) {
+    for (struct mark_block *next; b; b = next) {
         next = b->next;
         const uint32_t *end = next ? b->at : rest;
         for (unsigned i = 0; next && i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
         for (const uint32_t *at = b->at + MARK_BLOCK; at-- > end;)
             gather(m, &g, base + *at, &entries[*at >> PAGE_SHIFT_SEEP], watch);
-        b->next = m->free_blocks;
-        m->free_blocks = b;
-        m->used_blocks--;
+        mark_free_block(m, b);
     }
     gather_flush(&g);
     size_t group = ((size_t)m->chunk_mask + 1) / 64 >> PAGE_SHIFT_SEEP;
@@ -166,6 +202,40 @@ INLINE void NAME(take_turn)(struct marker *m, bool watch)
         }
     }
     NAME(scan_list)(m, list, n, coming, 0, watch);
+}
+
+INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_block *b, const uint32_t *rest,
+                                bool watch)
+{
+    struct mark_run runs[2][MARK_BLOCK];
+    unsigned n = 0, side = 0;
+    for (struct mark_block *next; b; b = next, side ^= 1) {
+        next = b->next;
+        for (unsigned i = 0; next && i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
+        unsigned before = n;
+        n = mark_block(m, base, b->at + MARK_BLOCK, next ? b->at : rest, runs[side]);
+        mark_free_block(m, b);
+        NAME(scan_runs)(m, runs[side ^ 1], before, runs[side], n, watch);
+    }
+    NAME(scan_runs)(m, runs[side ^ 1], n, NULL, 0, watch);
+}
+
+INLINE void NAME(take_turn)(struct marker *m, bool watch)
+{
+    uint32_t turn = m->turns[m->first_turn];
+    if (++m->first_turn == m->nchunks) m->first_turn = 0;
+    m->nturns--;
+    struct mark_chunk *c = &m->chunks[turn];
+    struct mark_block *b = c->first;
+    uintptr_t base = (uintptr_t)turn << m->chunk_shift;
+    const uint32_t *rest = c->to;
+    c->flags |= CHUNK_TURN;
+    c->first = c->last = NULL;
+    c->to = NULL;
+    if (in_order(b->at + MARK_BLOCK, b->next ? b->at : rest))
+        NAME(turn_in_order)(m, c, base, b, rest, watch);
+    else
+        NAME(turn_by_block)(m, base, b, rest, watch);
     c->flags &= ~(uint32_t)CHUNK_TURN;
 }
 
@@ -200,5 +270,7 @@ static CODE void NAME(scan_any)(struct marker *m, const uintptr_t *w, const uint
 
 #undef INLINE
 #undef FILTER
+#undef OWN
+#undef ADD
 #undef CODE
 #undef NAME

@@ -3,7 +3,7 @@
  * Which of eight words point into given ranges, by vectors where the processor has them. Most words that are scanned are
  * no pointers, in no order that a branch predictor could learn.
  *
- * A new machine needs filter_words(), FILTERS, filter_best() and the attributes; the first of each will do. */
+ * A new machine needs the functions for words, FILTERS, filter_best() and the attributes; the first of each will do. */
 #ifndef SEEP_SNAPSHOT_MARK_X86_64_H
 #define SEEP_SNAPSHOT_MARK_X86_64_H
 
@@ -80,6 +80,49 @@ static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned filter_
             hits |= _mm512_cmplt_epu64_mask(_mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->slo[i])),
                                             _mm512_set1_epi64((long long)r->slen[i]));
     return n == FILTER_STEP ? hits : hits & which;
+}
+
+/* Each returns a bit for each of the n words (at most FILTER_STEP) at w that points into [lo, lo + size). */
+static inline __attribute__((always_inline)) unsigned own_words(const uintptr_t *w, unsigned n,
+                                                                const struct filter_ranges *r, uintptr_t lo,
+                                                                size_t size)
+{
+    unsigned own = 0;
+    for (unsigned i = 0; i < n; i++) own |= (unsigned)((w[i] & r->keep) - lo < size) << i;
+    return own;
+}
+
+static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned own_avx2(const uintptr_t *w, unsigned n,
+                                                                                const struct filter_ranges *r,
+                                                                                uintptr_t lo, size_t size)
+{
+    const struct filter_ranges own = {.keep = r->keep, .lo = lo, .len = size - 1};
+    return filter_avx2(w, n, &own, false);
+}
+
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned own_avx512(const uintptr_t *w, unsigned n,
+                                                                                    const struct filter_ranges *r,
+                                                                                    uintptr_t lo, size_t size)
+{
+    const struct filter_ranges own = {.keep = r->keep, .lo = lo, .len = size - 1};
+    return filter_avx512(w, n, &own, false);
+}
+
+/* The addresses of those of the words at w that have a bit; there is room for FILTER_STEP. Returns how many they are. */
+static inline __attribute__((always_inline)) unsigned add_words(const uintptr_t **to, const uintptr_t *w, unsigned bits)
+{
+    unsigned n = 0;
+    for (; bits; bits &= bits - 1) to[n++] = w + __builtin_ctz(bits);
+    return n;
+}
+
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned add_avx512(const uintptr_t **to,
+                                                                                    const uintptr_t *w, unsigned bits)
+{
+    __m512i at =
+        _mm512_add_epi64(_mm512_set1_epi64((long long)(uintptr_t)w), _mm512_setr_epi64(0, 8, 16, 24, 32, 40, 48, 56));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64((__mmask8)bits, at));
+    return (unsigned)__builtin_popcount(bits);
 }
 
 static inline enum filter_kind filter_best(void)

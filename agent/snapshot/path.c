@@ -148,8 +148,8 @@ static bool pass_over_heap(bool down, uint64_t deadline_ns)
         uint32_t words = (s->nelems + 63) / 64;
         for (uint32_t x = 0; x < words; x++) {
             uint32_t i = down ? words - 1 - x : x;
-            const struct mark_word *w = &P.m->words[s->words + i];
-            for (uint64_t bits = w->mark & ~w->free & span_slots(s, i), bit; bits; bits &= ~bit) {
+            uint64_t bits = P.m->marks[s->words + i] & ~P.m->words[s->words + i].free & span_slots(s, i);
+            for (uint64_t bit; bits; bits &= ~bit) {
                 uint32_t at = down ? 63 - (uint32_t)__builtin_clzll(bits) : (uint32_t)__builtin_ctzll(bits);
                 bit = 1ull << at;
                 look_into((struct object_ref){id, i * 64 + at});

@@ -46,11 +46,11 @@ static int check(void *arg)
 {
     const struct wanted *want = arg;
     mark_collect(&m);
-    for (size_t i = 0; i < m.nwords; i++) m.words[i].mark = UINT64_MAX;
+    for (size_t i = 0; i < m.nwords; i++) m.marks[i] = UINT64_MAX;
     for (unsigned i = 0; i < want->lost; i++) {
         struct object_ref o;
         EXPECT(mark_resolve(&m, (uintptr_t)block[i], &o));
-        mark_word_of(&m, o)->mark &= ~(1ull << (o.index & 63));
+        m.marks[mark_index(&m, o)] &= ~(1ull << (o.index & 63));
     }
     judge_heap(&m, &job, &j);
     EXPECT(j.unreachable_objects == want->lost);

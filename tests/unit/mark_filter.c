@@ -18,6 +18,20 @@ static FILTER_AVX512_CODE unsigned by_avx512(const uintptr_t *w, unsigned n, con
 {
     return filter_avx512(w, n, r, stacks);
 }
+static FILTER_AVX2_CODE unsigned own_by_avx2(const uintptr_t *w, unsigned n, const struct filter_ranges *r,
+                                             uintptr_t lo, size_t size)
+{
+    return own_avx2(w, n, r, lo, size);
+}
+static FILTER_AVX512_CODE unsigned own_by_avx512(const uintptr_t *w, unsigned n, const struct filter_ranges *r,
+                                                 uintptr_t lo, size_t size)
+{
+    return own_avx512(w, n, r, lo, size);
+}
+static FILTER_AVX512_CODE unsigned add_by_avx512(const uintptr_t **to, const uintptr_t *w, unsigned bits)
+{
+    return add_avx512(to, w, bits);
+}
 
 static uint64_t seed = 88172645463325252u;
 static uint64_t next(void)
@@ -57,6 +71,18 @@ static void finds_what_the_loop_finds(void **state)
         unsigned want = filter_words(w, n, &r, stacks);
         assert_int_equal(by_avx2(w, n, &r, stacks), want);
         if (best == FILTER_AVX512) assert_int_equal(by_avx512(w, n, &r, stacks), want);
+        uintptr_t lo = r.slo[round % 2] & r.keep;
+        size_t size = 4096 << round % 2;
+        unsigned own = own_words(w, n, &r, lo, size);
+        assert_int_equal(own_by_avx2(w, n, &r, lo, size), own);
+        if (best == FILTER_AVX512) {
+            const uintptr_t *a[FILTER_STEP], *b[FILTER_STEP];
+            assert_int_equal(own_by_avx512(w, n, &r, lo, size), own);
+            unsigned added = add_words(a, w, own | want);
+            assert_int_equal(added, __builtin_popcount(own | want));
+            assert_int_equal(add_by_avx512(b, w, own | want), added);
+            assert_memory_equal(a, b, added * sizeof *a);
+        }
         hits += (unsigned)__builtin_popcount(want);
         free(w);
     }

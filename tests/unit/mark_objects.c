@@ -198,14 +198,13 @@ static int check_neighbours(void *arg)
     return 0;
 }
 
-static void tells_neighbours_apart(void **state)
+static void neighbours(bool in_order)
 {
-    (void)state;
     for (row.size = 16; row.size <= 1024; row.size += row.size / 2 & ~(size_t)7) {
         row.all = malloc(NEIGHBOURS * sizeof *row.all);
         for (unsigned i = 0; i < NEIGHBOURS; i++) {
             row.at[i] = calloc(1, row.size);
-            row.all[i] = (char *)row.at[i] + 8;
+            row.all[in_order ? i : (i / 2 * 351 % (NEIGHBOURS / 2)) * 2 + i % 2] = (char *)row.at[i] + 8;
         }
         for (unsigned i = 0; i < NEIGHBOURS; i++) {
             row.at[i][0] = (char *)row.at[i];
@@ -215,6 +214,18 @@ static void tells_neighbours_apart(void **state)
         for (unsigned i = 0; i < NEIGHBOURS; i++) free(row.at[i]);
         free(row.all);
     }
+}
+
+static void tells_neighbours_apart(void **state)
+{
+    (void)state;
+    neighbours(true);
+}
+
+static void tells_pairs_of_neighbours_apart(void **state)
+{
+    (void)state;
+    neighbours(false);
 }
 
 /* Blocks with a free slot behind them, and pointers to their starts and past their ends, or only the latter. */
@@ -369,6 +380,7 @@ int main(void)
         cmocka_unit_test(finds_nothing_through_freed_memory),
         cmocka_unit_test(ignores_pointers_to_itself),
         cmocka_unit_test(tells_neighbours_apart),
+        cmocka_unit_test(tells_pairs_of_neighbours_apart),
         cmocka_unit_test(knows_ends_from_starts),
         cmocka_unit_test(finds_the_same_with_every_filter_and_little_room),
     };
