@@ -153,7 +153,7 @@ static __attribute__((noinline)) void follow(struct marker *m, const uintptr_t *
 #include "agent/snapshot/mark_loop.h"
 #define FILTER  filter_avx2
 #define OWN     own_avx2
-#define ADD     add_words
+#define ADD     add_avx2
 #define CODE    FILTER_AVX2_CODE
 #define NAME(f) f##_avx2
 #include "agent/snapshot/mark_loop.h"

@@ -116,6 +116,21 @@ static inline __attribute__((always_inline)) unsigned add_words(const uintptr_t 
     return n;
 }
 
+/* Most objects have at most two pointers: how many is not guessed. */
+static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned add_avx2(const uintptr_t **to,
+                                                                                const uintptr_t *w, unsigned bits)
+{
+    unsigned n = (unsigned)__builtin_popcount(bits), none = 1u << FILTER_STEP;
+    to[0] = w + __builtin_ctz(bits | none);
+    bits &= bits - 1;
+    to[1] = w + __builtin_ctz(bits | none);
+    for (unsigned i = 2; i < n; i++) {
+        bits &= bits - 1;
+        to[i] = w + __builtin_ctz(bits);
+    }
+    return n;
+}
+
 static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned add_avx512(const uintptr_t **to,
                                                                                     const uintptr_t *w, unsigned bits)
 {
