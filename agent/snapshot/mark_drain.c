@@ -23,7 +23,7 @@
  *      begins.
  *
  * 1 GiB of 64-byte objects on 4 KiB pages, and on huge ones: a tree in the order of addresses 0.15 s, 0.14 s; a list so 0.17 s, 0.13 s; a
- * tree in random order 0.28 s, 0.23 s (by the turns in order: 0.45 s, 0.41 s; a loop that reads a word of each, in random order: 0.20 s,
+ * tree in random order 0.29 s, 0.24 s (by the turns in order: 0.45 s, 0.41 s; a loop that reads a word of each, in random order: 0.20 s,
  * 0.16 s; the loops alone, in a program of their own with one size of objects and no roots, free slots or inner pointers: 0.16 to 0.21 s).
  * What counts in random order: memory is asked for into the second-level cache, where more than twice as many requests can be under
  * way as into the first (a bare loop over lines at random within 2 MiB: 0.06 s against 0.14 s); mark bits stand alone, so that those of a

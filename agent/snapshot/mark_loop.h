@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The inner loops of mark_drain.c, which includes this once for each kind of filter, with
- *     FILTER, OWN, ADD  the functions of mark_x86_64.h
- *     CODE     the attributes that code with it needs
- *     NAME(f)  the name of f in this kind
+ *     FILTER, OWN, ADD   the functions of mark_x86_64.h
+ *     CODE               the attributes that code with it needs
+ *     NAME(f)            the name of f in this kind
  * since a compiler inlines no function into code for another machine. No guard, on purpose. */
 #define INLINE static inline __attribute__((always_inline)) CODE
 
