@@ -385,14 +385,15 @@ int stop_world(const struct stopped_thread **threads, unsigned *n, unsigned *mis
 
 int stop_world_patiently(const struct stopped_thread **threads, unsigned *n, unsigned *missed, uint64_t *begin_ns)
 {
-    enum { TRIES = 5 };
-    int rc = 0;
+    enum { TRIES = 5, LATE_TRIES = 2 };
+    int rc = 0, late = 0;
     for (int i = 0; i < TRIES; i++) {
         *begin_ns = os_mono_ns();
         S.hasty = i < TRIES - 1;
         rc = stop_world(threads, n, missed);
-        if (rc < 0 || !S.hasty || S.asleep == 0) break;
-        resume_world();
+        /* -EAGAIN: one that could run did not get a processor in time. */
+        if (rc == -EAGAIN ? ++late == LATE_TRIES : rc < 0 || !S.hasty || S.asleep == 0) break;
+        if (rc == 0) resume_world();
         struct timespec ts = {0, 10000000l << (2 * i)}; /* 10 ms … 640 ms: the disk's time, while the program runs on */
         sys3(SYS_nanosleep, (long)&ts, 0, 0);
     }
