@@ -20,7 +20,7 @@ struct g *ring_get_slow(struct p *p, struct ring *r);
  * (no better, or slower), one line (slower) and three; the second line 4 to 12 switches later than the first (0.95 of the time where
  * addresses ascend, 1.03 where they descend); descriptors reused in the order of their addresses (0.93, but spawn and exit take 1.1 of
  * the time); huge pages for them (1.00); longer rings (1.12). */
-enum { AHEAD = 16, FRAME_LINES = 2, HINTS = 2 * AHEAD + 1 };
+enum { AHEAD = 16, FRAME_LINES = 2, CALL_LINES = 4, HINTS = 2 * AHEAD + 1 };
 
 static inline __attribute__((always_inline)) void look_ahead(const struct ring *r, uint32_t head)
 {
@@ -32,14 +32,18 @@ static inline __attribute__((always_inline)) void look_ahead(const struct ring *
     __builtin_prefetch(atomic_load_explicit(&slots[(head + 2 * AHEAD) % RUNQ_SIZE], memory_order_relaxed), 1, 0);
 }
 
+/* What a coroutine needs first of its stack when it waited in a call of co_read()'s depth. */
+static inline void fetch_frame(const struct g *g)
+{
+    for (uint32_t line = 0; line < CALL_LINES; line++) __builtin_prefetch((const char *)g->sp + line * 64, 1);
+}
+
 /* A short queue that others share: of the next one the frame, and of the one behind it the descriptor, which says where that is. Between two of
  * them the kernel may have worked for microseconds, on megabytes. */
 static inline void look_next(const struct ring *r, uint32_t head, uint32_t tail)
 {
     if (tail - head < 2 || tail - head > RUNQ_SIZE) return;
-    const struct g *next = atomic_load_explicit(&r->slots[(head + 1) % RUNQ_SIZE], memory_order_relaxed);
-    __builtin_prefetch(next->sp, 1);
-    __builtin_prefetch((const char *)next->sp + 64, 1);
+    fetch_frame(atomic_load_explicit(&r->slots[(head + 1) % RUNQ_SIZE], memory_order_relaxed));
     if (tail - head > 2)
         __builtin_prefetch(atomic_load_explicit(&r->slots[(head + 2) % RUNQ_SIZE], memory_order_relaxed), 1);
 }

@@ -318,10 +318,14 @@ void sched_ready(struct g *g)
 
 /* ---- g0 */
 
-/* Queues what the poller found, on p's queue as far as there is room; returns the first. */
+/* Queues what the poller found, on p's queue as far as there is room; returns the first. Their frames are asked for here, all at once: where
+ * stacks lie far apart most of the wait is for page tables, and several walks go side by side. */
 static struct g *take_ready(struct p *p, struct g_list *l)
 {
-    for (struct g *g = l->head; g; g = g->link) g_set_status(g, G_RUNNABLE);
+    for (struct g *g = l->head; g; g = g->link) {
+        g_set_status(g, G_RUNNABLE);
+        fetch_frame(g);
+    }
     struct g *first = list_pop(l);
     bool more = l->n > 0;
     for (uint32_t room = RUNQ_SIZE / 2; room && l->n; room--) runq_put(p, list_pop(l));

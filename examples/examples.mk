@@ -10,7 +10,7 @@ $(EXAMPLES_CO): EXAMPLE_LIBS := -L$(BUILD) -lseep -Wl,-rpath,'$$ORIGIN/..'
 $(BUILD)/examples/%: examples/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(CC) -std=gnu11 $(WARN) -g -O1 -D_GNU_SOURCE -Iagent/include -Icoro/include -I. -MMD -MP -MF $@.d -o $@ $< \
+	$(Q)$(CC) -std=gnu11 $(WARN) -g -O2 -D_GNU_SOURCE -Iagent/include -Icoro/include -I. -MMD -MP -MF $@.d -o $@ $< \
 	    $(EXAMPLE_LIBS) -lpthread
 
 -include $(addsuffix .d,$(EXAMPLES))

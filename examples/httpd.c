@@ -31,88 +31,114 @@ struct answer {
     size_t n;
 };
 
-static void add(struct answer *a, const char *status, const char *body, bool head, bool keep)
+/* A piece of a request, or of an answer. */
+struct text {
+    const char *at;
+    size_t n;
+};
+#define TEXT(s) ((struct text){s, sizeof(s) - 1})
+
+static inline bool equal(struct text a, struct text b)
 {
-    char digits[24], *length = digits + sizeof digits;
-    *--length = 0;
-    *--length = '\n';
-    *--length = '\r';
-    size_t n = strlen(body);
-    do *--length = (char)('0' + n % 10);
+    return a.n == b.n && memcmp(a.at, b.at, b.n) == 0;
+}
+
+static inline char *put(char *to, struct text t)
+{
+    return mempcpy(to, t.at, t.n);
+}
+
+static void add(struct answer *a, struct text status, struct text body, bool head, bool keep)
+{
+    char digits[20], *first = digits + sizeof digits;
+    size_t n = body.n;
+    do *--first = (char)('0' + n % 10);
     while (n /= 10);
-    const char *parts[] = {"HTTP/1.1 ",
-                           status,
-                           "\r\nServer: seep\r\nContent-Type: text/plain\r\nContent-Length: ",
-                           length,
-                           keep ? "\r\n" : "Connection: close\r\n\r\n",
-                           head ? "" : body};
-    char *p = a->text + a->n;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) p = stpcpy(p, parts[i]);
+    char *p = put(a->text + a->n, TEXT("HTTP/1.1 "));
+    p = put(p, status);
+    p = put(p, TEXT("\r\nServer: seep\r\nContent-Type: text/plain\r\nContent-Length: "));
+    while (first < digits + sizeof digits) *p++ = *first++;
+    p = keep ? put(p, TEXT("\r\n\r\n")) : put(p, TEXT("\r\nConnection: close\r\n\r\n"));
+    if (!head) p = put(p, body);
     a->n = (size_t)(p - a->text);
 }
 
-/* Is there a header NAME whose value begins with VALUE? */
-static bool has_header(const char *headers, const char *end, const char *name, const char *value)
+struct request {
+    struct text method, path; /* empty: there was none */
+    bool close;
+};
+
+/* What stands before the next space of line, without it. Nothing: no word, or no space behind it. */
+static struct text word(struct text *line)
 {
-    size_t n = strlen(name);
-    for (const char *line = headers; line < end;) {
-        const char *eol = memchr(line, '\n', (size_t)(end - line));
-        if (!eol) return false;
-        if ((size_t)(eol - line) > n && line[n] == ':' && (*line | 32) == (*name | 32) &&
-            strncasecmp(line, name, n) == 0) {
-            const char *v = line + n + 1;
-            while (*v == ' ') v++;
-            return strncasecmp(v, value, strlen(value)) == 0;
+    struct text w = {line->at, 0};
+    while (w.n < line->n && w.at[w.n] != ' ') w.n++;
+    if (w.n == line->n) return (struct text){NULL, 0};
+    line->at += w.n + 1;
+    line->n -= w.n + 1;
+    return w;
+}
+
+/* The header line is `Connection: close`, in any case of letters. */
+static bool says_close(struct text line)
+{
+    struct text name = TEXT("connection:"), value = TEXT("close");
+    if (line.n < name.n + value.n || (*line.at | 32) != *name.at || strncasecmp(line.at, name.at, name.n) != 0)
+        return false;
+    const char *v = line.at + name.n, *end = line.at + line.n;
+    while (v < end && *v == ' ') v++;
+    return (size_t)(end - v) >= value.n && strncasecmp(v, value.at, value.n) == 0;
+}
+
+/* Reads the head of a request, line by line; what comes behind its empty line, or NULL: that is not there yet. */
+static const char *parse(struct request *r, const char *at, const char *end)
+{
+    *r = (struct request){0};
+    for (bool first = true;; first = false) {
+        const char *eol = memchr(at, '\n', (size_t)(end - at));
+        if (!eol) return NULL;
+        struct text line = {at, (size_t)(eol - at)};
+        at = eol + 1;
+        if (line.n && line.at[line.n - 1] == '\r') line.n--;
+        if (line.n == 0) return at;
+        if (first) {
+            r->method = word(&line);
+            r->path = word(&line);
+        } else if (says_close(line)) {
+            r->close = true;
         }
-        line = eol + 1;
     }
-    return false;
 }
 
-/* The word at the beginning of [text, end); what comes after its space, or NULL: none, or longer than size - 1. */
-static const char *word(const char *text, const char *end, char *out, size_t size)
+static void add_stats(struct answer *a, bool head, bool keep)
 {
-    const char *space = memchr(text, ' ', (size_t)(end - text));
-    if (!space || space == text || (size_t)(space - text) >= size) return NULL;
-    *(char *)mempcpy(out, text, (size_t)(space - text)) = 0;
-    return space + 1;
+    char body[128];
+    int n = snprintf(body, sizeof body, "connections %llu\nrequests %llu\ncoroutines %llu\n",
+                     (unsigned long long)__atomic_load_n(&connections, __ATOMIC_RELAXED),
+                     (unsigned long long)__atomic_load_n(&requests, __ATOMIC_RELAXED), (unsigned long long)co_count());
+    add(a, TEXT("200 OK"), (struct text){body, (size_t)n}, head, keep);
 }
 
-/* One request, [text, end) with its empty line. False: the connection ends after the answer. */
-static bool serve(struct answer *a, const char *text, const char *end)
+/* False: the connection ends after the answer. */
+static bool serve(struct answer *a, const struct request *r)
 {
-    char method[8], path[256], body[128];
-    const char *eol = memchr(text, '\n', (size_t)(end - text));
-    const char *rest = eol ? word(text, eol, method, sizeof method) : NULL;
-    if (!rest || !word(rest, eol, path, sizeof path)) {
-        add(a, "400 Bad Request", "bad request\n", false, false);
+    bool head = equal(r->method, TEXT("HEAD")), keep = !r->close;
+    if (r->path.n == 0) {
+        add(a, TEXT("400 Bad Request"), TEXT("bad request\n"), false, false);
         return false;
     }
-    bool head = strcmp(method, "HEAD") == 0, keep = !has_header(eol + 1, end, "Connection", "close");
     __atomic_fetch_add(&requests, 1, __ATOMIC_RELAXED);
-    if (!head && strcmp(method, "GET") != 0) {
-        add(a, "405 Method Not Allowed", "GET or HEAD\n", false, false);
+    if (!head && !equal(r->method, TEXT("GET"))) {
+        add(a, TEXT("405 Method Not Allowed"), TEXT("GET or HEAD\n"), false, false);
         return false;
     }
-    if (strcmp(path, "/") == 0) {
-        add(a, "200 OK", "Hello from a coroutine\n", head, keep);
-    } else if (strcmp(path, "/stats") == 0) {
-        snprintf(body, sizeof body, "connections %llu\nrequests %llu\ncoroutines %llu\n",
-                 (unsigned long long)__atomic_load_n(&connections, __ATOMIC_RELAXED),
-                 (unsigned long long)__atomic_load_n(&requests, __ATOMIC_RELAXED), (unsigned long long)co_count());
-        add(a, "200 OK", body, head, keep);
-    } else {
-        add(a, "404 Not Found", "not found\n", head, keep);
-    }
+    if (equal(r->path, TEXT("/")))
+        add(a, TEXT("200 OK"), TEXT("Hello from a coroutine\n"), head, keep);
+    else if (equal(r->path, TEXT("/stats")))
+        add_stats(a, head, keep);
+    else
+        add(a, TEXT("404 Not Found"), TEXT("not found\n"), head, keep);
     return keep;
-}
-
-/* Behind the empty line that ends a request's head; NULL: it is not there yet. */
-static char *head_end(char *at, const char *end)
-{
-    for (char *p = at; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
-        if (p - at >= 3 && memcmp(p - 3, "\r\n\r\n", 4) == 0) return p + 1;
-    return NULL;
 }
 
 static void connection(void *arg)
@@ -120,6 +146,7 @@ static void connection(void *arg)
     int fd = (int)(intptr_t)arg;
     char in[BUFFER];
     struct answer out;
+    struct request request;
     size_t have = 0;
     bool open = true;
     __atomic_fetch_add(&connections, 1, __ATOMIC_RELAXED);
@@ -127,20 +154,20 @@ static void connection(void *arg)
         ssize_t n = co_read(fd, in + have, sizeof in - have);
         if (n <= 0) break;
         have += (size_t)n;
-        char *at = in, *end;
+        const char *at = in, *next;
         out.n = 0;
-        while (open && (end = head_end(at, in + have)) != NULL) {
-            open = serve(&out, at, end);
-            at = end;
+        while (open && (next = parse(&request, at, in + have)) != NULL) {
+            open = serve(&out, &request);
+            at = next;
             if (out.n > sizeof out.text - 512) { /* many at once */
                 if (co_write(fd, out.text, out.n) < 0) open = false;
                 out.n = 0;
             }
         }
         have -= (size_t)(at - in);
-        memmove(in, at, have);
+        if (have) memmove(in, at, have);
         if (have == sizeof in) {
-            add(&out, "431 Request Header Fields Too Large", "too large\n", false, false);
+            add(&out, TEXT("431 Request Header Fields Too Large"), TEXT("too large\n"), false, false);
             open = false;
         }
         if (out.n && co_write(fd, out.text, out.n) < 0) break;
