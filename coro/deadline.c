@@ -25,7 +25,7 @@ static bool take_out(struct g_list *l, struct g *g)
         if (l->tail == g) l->tail = before;
         l->n--;
         g->link = NULL;
-        atomic_fetch_sub(&poll_waiters, 1);
+        atomic_fetch_sub(&poll_waiters.n, 1);
         return true;
     }
     return false;
@@ -75,7 +75,7 @@ CO_EXPORT int co_set_deadline(int fd, uint64_t read_mono_ns, uint64_t write_mono
     /* Those that wait try again, and begin their wait with the new deadline. */
     for (struct g *g; read_changed && (g = list_pop(&e->readers)) != NULL;) list_push(&out, g);
     for (struct g *g; write_changed && (g = list_pop(&e->writers)) != NULL;) list_push(&out, g);
-    atomic_fetch_sub(&poll_waiters, out.n);
+    atomic_fetch_sub(&poll_waiters.n, out.n);
     colock_release(&e->lock);
     for (struct g *g; (g = list_pop(&out)) != NULL;) sched_ready(g);
     return 0;

@@ -171,7 +171,7 @@ void m_wake_one(void)
 /* With sched.lock held, by an m that has just become idle. */
 static bool is_deadlock(void)
 {
-    return sched.nm == sched.nidle_m && !atomic_load(&sched.nglobal) && !atomic_load(&poll_waiters) &&
+    return sched.nm == sched.nidle_m && !atomic_load(&sched.nglobal) && !atomic_load(&poll_waiters.n) &&
            timer_first() == 0 && atomic_load(&sched.nidle_p) == sched.nprocs && !atomic_load(&sched.polling);
 }
 
@@ -190,7 +190,7 @@ void m_stop(struct m *m)
     bool dead = is_deadlock();
     /* The last one awake stopped the timer that the poller's m waits for: that one is to look again. */
     bool stale_poll = atomic_load(&sched.polling) && atomic_load(&sched.nidle_p) == sched.nprocs &&
-                      timer_first() == 0 && !atomic_load(&poll_waiters);
+                      timer_first() == 0 && !atomic_load(&poll_waiters.n);
     colock_release(&sched.lock);
     if (stale_poll) poll_break();
     if (dead && !runtime_foreign_threads()) report_deadlock();
@@ -247,7 +247,7 @@ void p_handoff(struct p *p)
     }
     colock_acquire(&sched.lock);
     bool alone = atomic_load(&sched.nidle_p) == sched.nprocs - 1 && !atomic_load(&sched.polling);
-    if (atomic_load(&sched.nglobal) || (alone && (timer_first() || atomic_load(&poll_waiters)))) {
+    if (atomic_load(&sched.nglobal) || (alone && (timer_first() || atomic_load(&poll_waiters.n)))) {
         colock_release(&sched.lock);
         m_start(p, false);
         return;

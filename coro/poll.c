@@ -29,7 +29,7 @@
 
 enum { CHUNK = 1024, MAX_CHUNKS = 1024, EVENTS = 128 };
 
-_Atomic uint32_t poll_waiters;
+struct poll_count poll_waiters;
 static struct pollfd_entry *_Atomic chunks[MAX_CHUNKS];
 static struct colock lock; /* making the poller, and chunks */
 static _Atomic int fds;    /* above every one that was waited for */
@@ -117,19 +117,23 @@ int poll_wait(int fd, bool write, const char *caller)
     list_push(write ? &e->writers : &e->readers, g);
     e->checked = 0;
     sysmon_start();
-    atomic_fetch_add(&poll_waiters, 1);
+    atomic_fetch_add(&poll_waiters.n, 1);
     if (unlikely(fd >= atomic_load_explicit(&fds, memory_order_relaxed))) atomic_store(&fds, fd + 1);
     if (!atomic_load(&sched.polling)) m_wake_one();
     sched_park(g, (uintptr_t)&e->lock, SEEP_WAIT_IO);
     return unlikely(limited) && deadline_end(g) ? -ETIMEDOUT : 0;
 }
 
+/* moved() is to follow, once for all. */
 static void move(struct g_list *to, struct g_list *from)
 {
-    uint32_t n = from->n;
-    if (!n) return; /* poll_waiters is everybody's */
     for (struct g *g; (g = list_pop(from)) != NULL;) list_push(to, g);
-    atomic_fetch_sub(&poll_waiters, n);
+}
+
+/* `out` had so many. For a moment more are counted than wait, never fewer. */
+static void moved(const struct g_list *out, uint32_t had)
+{
+    if (out->n != had) atomic_fetch_sub(&poll_waiters.n, out->n - had);
 }
 
 /* The program closed our descriptors: all waiters try again and arm a new poller. */
@@ -179,6 +183,7 @@ bool poll_ready(struct g_list *out, int64_t timeout_ns)
 {
     struct epoll_event ev[EVENTS];
     if (!poll_init()) return false;
+    uint32_t had = out->n;
     if (timeout_ns != 0) memset(ev, 0, sizeof ev); /* what stood there before would be a root while we sleep */
     int n = wait_events(ev, timeout_ns);
     if (n == -EBADF || n == -EINVAL) lost(out);
@@ -205,13 +210,15 @@ bool poll_ready(struct g_list *out, int64_t timeout_ns)
         }
         colock_release(&e->lock);
     }
+    moved(out, had);
     return out->n > 0;
 }
 
 /* By sysmon: registers again what has waited since the call before the last (all: whatever waits), once a wait. */
 void poll_check(bool all, struct g_list *out)
 {
-    int n = atomic_load(&poll_waiters) ? atomic_load(&fds) : 0;
+    int n = atomic_load(&poll_waiters.n) ? atomic_load(&fds) : 0;
+    uint32_t had = out->n;
     for (int fd = 0; fd < n; fd++) {
         struct pollfd_entry *chunk = atomic_load_explicit(&chunks[fd / CHUNK], memory_order_acquire);
         if (!chunk) {
@@ -231,6 +238,7 @@ void poll_check(bool all, struct g_list *out)
         }
         colock_release(&e->lock);
     }
+    moved(out, had);
 }
 
 void poll_break(void)
@@ -251,7 +259,7 @@ void poll_fork_child(void)
     atomic_store(&epoll_fd, -1);
     atomic_store(&break_fd, -1);
     atomic_store(&breaking, false);
-    atomic_store(&poll_waiters, 0);
+    atomic_store(&poll_waiters.n, 0);
     for (int c = 0; c < MAX_CHUNKS; c++) {
         struct pollfd_entry *chunk = atomic_load(&chunks[c]);
         for (int i = 0; chunk && i < CHUNK; i++) chunk[i] = (struct pollfd_entry){0};

@@ -20,7 +20,7 @@ struct g *ring_get_slow(struct p *p, struct ring *r);
  * (no better, or slower), one line (slower) and three; the second line 4 to 12 switches later than the first (0.95 of the time where
  * addresses ascend, 1.03 where they descend); descriptors reused in the order of their addresses (0.93, but spawn and exit take 1.1 of
  * the time); huge pages for them (1.00); longer rings (1.12). */
-enum { AHEAD = 16, FRAME_LINES = 2, CALL_LINES = 4, HINTS = 2 * AHEAD + 1 };
+enum { AHEAD = 16, FRAME_LINES = 2, CALL_LINES = 6, HINTS = 2 * AHEAD + 1 };
 
 static inline __attribute__((always_inline)) void look_ahead(const struct ring *r, uint32_t head)
 {

@@ -166,7 +166,10 @@ void *timer_object(struct timer *t); /* the heap block that t is part of; NULL: 
 void ctx_fork_child(void); /* ctx.c */
 
 /* ---- poll.c */
-extern _Atomic uint32_t poll_waiters;
+struct poll_count {
+    _Alignas(64) _Atomic uint32_t n; /* all processors write to it: nothing else is to stand in its line */
+};
+extern struct poll_count poll_waiters;
 int poll_wait(int fd, bool write, const char *caller);
 bool poll_ready(struct g_list *out, int64_t timeout_ns); /* false: interrupted or nothing */
 bool poll_init(void);

@@ -339,7 +339,7 @@ static struct g *take_ready(struct p *p, struct g_list *l)
 
 static struct g *look_poller(struct p *p, int64_t timeout_ns)
 {
-    if (!atomic_load_explicit(&poll_waiters, memory_order_relaxed)) return NULL;
+    if (!atomic_load_explicit(&poll_waiters.n, memory_order_relaxed)) return NULL;
     if (atomic_load_explicit(&sched.polling, memory_order_relaxed)) return NULL;
     struct g_list l = {0};
     poll_ready(&l, timeout_ns);
@@ -416,7 +416,7 @@ static bool work_anywhere(void)
 
 static bool poller_needed(void)
 {
-    return timer_first() != 0 || atomic_load(&poll_waiters) != 0;
+    return timer_first() != 0 || atomic_load(&poll_waiters.n) != 0;
 }
 
 /* Without a p. Waits in the poller when there is something to wait for there and nobody does. True: look again, with a p.
@@ -429,7 +429,7 @@ static bool wait_in_poller(struct m *m, struct g **got)
         atomic_store(&sched.poll_until_ns, UINT64_MAX); /* whoever adds a timer now, wakes us */
         uint64_t first = timer_first();
         struct g_list l = {0};
-        if (first || atomic_load(&poll_waiters)) {
+        if (first || atomic_load(&poll_waiters.n)) {
             if (first) atomic_store(&sched.poll_until_ns, first);
             uint64_t now = os_mono_ns();
             if (!work_anywhere()) poll_ready(&l, first == 0 ? -1 : first > now ? (int64_t)(first - now) : 0);

@@ -46,7 +46,7 @@ static bool retake(struct p *p, uint64_t now)
 static void look_after_poller(bool check, bool all)
 {
     struct g_list l = {0};
-    if (!atomic_load(&poll_waiters)) return;
+    if (!atomic_load(&poll_waiters.n)) return;
     if (!atomic_load(&sched.polling)) poll_ready(&l, 0);
     if (check) poll_check(all, &l);
     if (!l.n) return;
@@ -98,7 +98,7 @@ static bool sleep_while_idle(void)
     colock_acquire(&sched.lock);
     /* Timers and descriptors that nobody waits for in the poller (it could not be made) are looked after from here. */
     bool idle = atomic_load(&sched.nidle_p) == sched.nprocs &&
-                (atomic_load(&sched.polling) || (timer_first() == 0 && !atomic_load(&poll_waiters)));
+                (atomic_load(&sched.polling) || (timer_first() == 0 && !atomic_load(&poll_waiters.n)));
     __atomic_store_n(&sched.sysmon_word, idle ? 1 : 0, __ATOMIC_RELAXED);
     colock_release(&sched.lock);
     if (!idle) return false;
