@@ -20,7 +20,7 @@ until address=$(sed -n 's/^listening on //p' "$log") && [ -n "$address" ]; do
     [ $tries -lt 100 ] || exit 1
     sleep 0.05
 done
-out=$(wrk -t 2 -c "$2" -d "${HTTPD_SECONDS:-4}" "http://$address/")
+out=$(wrk -t 2 -c "$2" -d "${HTTPD_SECONDS:-2}" "http://$address/")
 echo "$out" | awk '
     /Requests\/sec/ { rate = $2 }
     /Socket errors|Non-2xx/ { print "httpd: " $0 > "/dev/stderr"; bad = 1 }

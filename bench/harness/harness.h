@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { MAX_WHO = 16, MAX_LOAD = 40, MAX_BAR = 48, MAX_WORDS = 24, MAX_ROUNDS = 31, MAX_METRICS = 24, MAX_PAIRS = 8 };
+enum { MAX_WHO = 16, MAX_LOAD = 40, MAX_BAR = 48, MAX_WORDS = 24, MAX_ROUNDS = 63, MAX_METRICS = 24, MAX_PAIRS = 8 };
 enum { WALL, CPU, RSS, FIRST_OWN }; /* metrics that every sample has */
 
 enum kind { PEER, OURS, OTHER }; /* OTHER takes part in probes only */
@@ -18,7 +18,7 @@ struct who {
 struct load {
     char *name, *argv[MAX_WORDS];
     bool is_probe;       /* no part of aggregates over the loads */
-    int rounds;          /* at most; a load: all */
+    int rounds;          /* of a load as many as of the suite */
     bool takes[MAX_WHO]; /* contestants */
 };
 struct bar {

@@ -8,7 +8,7 @@
  *     pair WHO REFERENCE TIMES                 each round runs each load by these two so many times more, one right after
  *                                              the other, each first in turn: for bars `paired`
  *     load NAME COMMAND...                     takes part in the aggregates
- *     probe NAME ROUNDS WHO[,WHO]... COMMAND...   does not; ROUNDS 0: as many as loads
+ *     probe NAME ROUNDS WHO[,WHO]... COMMAND...   does not; ROUNDS 0: as many as loads; 3x: three times as many, after the others
  *     bar AGGREGATE METRIC WHO REFERENCE LIMIT UNIT NAME...
  *
  * AGGREGATE   geomean, max     of WHO's medians over REFERENCE's, over the loads; REFERENCE a contestant, or the best or the
@@ -69,6 +69,13 @@ static void take_who(enum kind kind, char **w, int n)
     memcpy(who[nwho++].env, w + 2, sizeof(char *) * (size_t)(n - 2));
 }
 
+static int probe_rounds(const char *word)
+{
+    int n = atoi(word);
+    if (word[strlen(word) - 1] == 'x') return n * rounds < MAX_ROUNDS ? n * rounds : MAX_ROUNDS;
+    return n > 0 && n < rounds ? n : rounds;
+}
+
 static void take_load(char **w, int n, bool is_probe)
 {
     int first = is_probe ? 4 : 2;
@@ -78,7 +85,7 @@ static void take_load(char **w, int n, bool is_probe)
     l->name = w[1];
     l->is_probe = is_probe;
     memcpy(l->argv, w + first, sizeof(char *) * (size_t)(n - first));
-    l->rounds = is_probe && atoi(w[2]) > 0 && atoi(w[2]) < rounds ? atoi(w[2]) : rounds;
+    l->rounds = is_probe ? probe_rounds(w[2]) : rounds;
     if (!is_probe) {
         for (int i = 0; i < nwho; i++) l->takes[i] = who[i].kind != OTHER;
         return;

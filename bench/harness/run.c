@@ -127,8 +127,11 @@ static void run_pairs(int l, int r)
 /* A probe that runs once is not warmed up. */
 static void run_all(void)
 {
-    for (int r = -1; r < rounds; r++) {
-        fprintf(stderr, r < 0 ? "bench %s: warm-up\n" : "bench %s: round %d of %d\n", suite, r + 1, rounds);
+    int last = 0;
+    for (int l = 0; l < nload; l++)
+        if (load[l].rounds > last) last = load[l].rounds;
+    for (int r = -1; r < last; r++) {
+        fprintf(stderr, r < 0 ? "bench %s: warm-up\n" : "bench %s: round %d of %d\n", suite, r + 1, last);
         for (int l = 0; l < nload; l++) {
             if (r >= load[l].rounds || (r < 0 && load[l].is_probe && load[l].rounds == 1)) continue;
             for (int i = 0; i < nwho; i++) {
@@ -154,7 +157,7 @@ int main(int argc, char **argv)
     }
     const char *e = getenv("BENCH_ROUNDS");
     if (e && *e) rounds = atoi(e);
-    if (rounds < 1 || rounds > MAX_ROUNDS) die("must be 1 to 31", "BENCH_ROUNDS");
+    if (rounds < 1 || rounds > MAX_ROUNDS) die("must be 1 to 63", "BENCH_ROUNDS");
     read_plan(argv[1]);
     double begin = now();
     run_all();
