@@ -140,7 +140,7 @@ static bool store(struct g *g)
 {
     size_t n = g->stack_hi - (uintptr_t)g->sp;
     if ((uintptr_t)g->sp <= g->stack_lo || n % SIZE_UNIT) return false;
-    if (n > STACK_REST_MAX - STACK_COLOURS) {
+    if (n > STACK_REST_MAX - STACK_COLOURS * STACK_COLOUR) {
         give_dead_part_back(g);
         return false;
     }

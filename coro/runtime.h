@@ -78,7 +78,7 @@ void stack_check(struct g *g);
 void stack_fork_child(void);
 
 /* ---- stack_rest.c: slots whose contents stand elsewhere */
-enum { STACK_COLOURS = 1024, STACK_REST_MAX = 16384, STACK_REST_BATCH = 128 };
+enum { STACK_COLOUR = 64, STACK_COLOURS = 32, STACK_REST_MAX = 16384, STACK_REST_BATCH = 128 };
 int stack_rest(struct g *const *gs,
                unsigned n);          /* their pages go back; at most a batch. In any order, fastest by address */
 bool stack_wake(const struct g *g);  /* its pages may be written to again, and are zeroed. False: no memory */

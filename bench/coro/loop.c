@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     if (stacks == MAP_FAILED || table == MAP_FAILED) return 1;
     madvise(stacks, (size_t)MANY * STACK, MADV_NOHUGEPAGE);
     for (long i = 0; i < MANY; i++) {
-        char *sp = stacks + (i + 1) * STACK - i % 16 * 64 - 256;
+        char *sp = stacks + (i + 1) * STACK - i % 32 * 64 - 256;
         memset(sp, 0, LINES * 64);
         memcpy(table + i * RECORD + SP, &sp, sizeof sp);
     }

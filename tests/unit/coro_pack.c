@@ -104,7 +104,7 @@ static void sizes(void)
         }
     wait_ready(200);
     long k = pack(5 * 26);
-    assert_true(k >= 5 * 26 && k < 5 * 35); /* over 15 KiB they stay */
+    assert_true(k >= 5 * 26 && k < 5 * 35); /* over 14 KiB they stay */
     co_close(gate);
     co_wg_wait(&done);
     assert_int_equal(good, 200);
