@@ -114,7 +114,7 @@ static __attribute__((noinline)) void follow(struct marker *m, const uintptr_t *
 {
     uintptr_t keep = m->in.keep, lo = m->in.lo;
     struct mark_chunk *chunks = m->chunks;
-    uint32_t shift = m->chunk_shift, mask = m->chunk_mask;
+    uint32_t shift = m->chunk_shift;
     bool watch = m->watch;
     for (size_t i = 0; i < n; i++) {
         const uintptr_t *at = hit[i];
@@ -132,16 +132,7 @@ static __attribute__((noinline)) void follow(struct marker *m, const uintptr_t *
                 continue;
             }
         }
-        uint32_t *to = c->to;
-        if (__builtin_expect((uintptr_t)to % sizeof(struct mark_block) == 0, 0)) {
-            if (!mark_add_block(m, c)) {
-                mark_now(m, off, watch);
-                continue;
-            }
-            to = c->to;
-        }
-        c->to = --to;
-        *to = (uint32_t)off & mask;
+        if (__builtin_expect(!mark_append(m, c, off), 0)) mark_now(m, off, watch);
     }
 }
 
