@@ -2,8 +2,10 @@
  *
  * Coroutines that own their thread. Model: runtime.LockOSThread, and stoplockedm/startlockedm of Go's runtime/proc.go.
  *
- * A locked coroutine keeps g.m for good. When it parks, its m gives the p away and sleeps. Who takes the coroutine from a queue passes his p
- * to that m and sleeps himself. sched.c sends every switch that a locked one takes part in through g0 (allowed()).
+ * A locked coroutine keeps g.m for good. When it parks, its m gives the p away and sleeps: to the m of the next one in the queue, if that
+ * one is locked, too, else to whoever is idle. Who makes a locked one ready gives an idle p to its m at once: one wake-up of a thread, where
+ * by a queue there would be two, the second by an m that takes it from there. Without an idle p it is queued, and who finds it there passes
+ * his p to that m and sleeps himself. sched.c sends every switch that a locked one takes part in through g0.
  *
  * Invariant: an m with a locked coroutine is not on the idle list; it is counted in sched.nidle_m while it sleeps, which its waker takes
  * back, perhaps before it has come to sleep. */
@@ -13,8 +15,21 @@
 
 struct g *lock_thread_wait(struct m *m, struct g *stash)
 {
-    if (stash) runq_put(m->p, stash);
-    if (m->p) p_handoff(m_release(m));
+    struct p *p = m->p;
+    if (stash) runq_put(p, stash);
+    bool fair = p && atomic_load_explicit(&p->tick, memory_order_relaxed) % FAIR_TICKS ==
+                         0; /* the others' turn: find_runnable() */
+    struct g *next = p && !fair ? runq_get(p) : NULL;
+    if (next == m->locked_g) return next; /* ready again already */
+    if (p) {
+        (void)m_release(m);
+        if (next && next->flags & G_LOCKED) {
+            m_pass(next->m, p);
+        } else {
+            if (next) runq_put_next(p, next);
+            p_handoff(p);
+        }
+    }
     m_stop_locked(m);
     return m->locked_g;
 }
@@ -22,6 +37,16 @@ struct g *lock_thread_wait(struct m *m, struct g *stash)
 void lock_thread_pass(struct m *m, struct g *g)
 {
     m_pass(g->m, m_release(m));
+}
+
+bool lock_thread_ready(struct g *g)
+{
+    if (!(g->flags & G_LOCKED) || atomic_load(&sched.nidle_p) == 0) return false;
+    colock_acquire(&sched.lock);
+    struct p *p = p_idle_get();
+    colock_release(&sched.lock);
+    if (p) m_pass(g->m, p);
+    return p != NULL;
 }
 
 void lock_thread_end(struct g *g)

@@ -312,6 +312,7 @@ void sched_ready(struct g *g)
         return;
     }
     g_set_status(g, G_RUNNABLE);
+    if (unlikely(g->flags & G_ASIDE) && lock_thread_ready(g)) return;
     global_put(g);
     m_wake_one();
 }

@@ -108,6 +108,7 @@ INLINE void switch_park(struct g *g, uintptr_t post, enum seep_wait_reason reaso
 INLINE void ready_next(struct g *g)
 {
     g_set_status(g, G_RUNNABLE);
+    if (unlikely(g->flags & G_ASIDE) && lock_thread_ready(g)) return;
     runq_put_next(context_m()->p, g);
     if (unlikely(atomic_load(&sched.nidle_p) != 0)) m_wake_one();
 }

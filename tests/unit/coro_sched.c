@@ -303,6 +303,41 @@ static void others(void *arg)
     }
     co_wg_done(l->wg);
 }
+
+/* Two that wake each other for ever don't keep a third one, or a timer, from their p. */
+static co_chan *there, *back;
+static long turns;
+static void answers(void *arg)
+{
+    (void)arg;
+    co_lock_thread();
+    for (long v; co_recv(there, &v);) co_send(back, &v);
+}
+static void counts(void *arg)
+{
+    for (; !*(_Atomic bool *)arg; turns++) co_yield_now();
+}
+static void locked_pair(int others)
+{
+    _Atomic bool *end = calloc(1, sizeof *end);
+    there = co_make(long, 0), back = co_make(long, 0);
+    co_lock_thread();
+    turns = 0;
+    for (int n = 0; n < others; n++) co_go(counts, (void *)end);
+    co_go(answers, NULL);
+    co_timer *t = co_timer_new(5000000);
+    long rounds = 0;
+    uint64_t now;
+    for (long v; !co_try_recv(co_timer_chan(t), &now, NULL); rounds++) {
+        co_send(there, &rounds);
+        CHECK(co_recv(back, &v) && v == rounds);
+    }
+    *end = true;
+    co_close(there);
+    CHECK(rounds > 0 && (turns > rounds / 1000) == (others > 0));
+    co_timer_free(t);
+    co_unlock_thread();
+}
 static void test_locked_threads(void)
 {
     static co_waitgroup wg;
@@ -313,6 +348,8 @@ static void test_locked_threads(void)
         co_go(others, &the_locked);
     }
     co_wg_wait(&wg);
+    locked_pair(0);
+    locked_pair(6);   /* more than there are processors */
     co_lock_thread(); /* main() too */
     pid_t tid = gettid();
     co_sleep_ns(1000000);
