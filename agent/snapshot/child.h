@@ -100,9 +100,13 @@ struct mark_block {          /* aligned to its size */
     uint32_t at[MARK_BLOCK]; /* offsets in the chunk, from the last one down */
     struct mark_block *next;
 };
+/* An object of a chunk, marked and not yet scanned. */
+struct mark_new {
+    uint32_t at, size; /* offset in the chunk */
+};
 struct mark_chunk {
     struct mark_block *first, *last; /* NULL: none, and not in the queue */
-    uint32_t *to;                    /* above the next free place in the last one: at its start, no place is left */
+    uint32_t *to;                    /* of one with flags: as marker.to */
     uint32_t words;                  /* the first mark word of its spans, + 1 */
     uint32_t flags;
 };
@@ -153,8 +157,11 @@ struct marker {
     size_t nwords;
     struct mark_ranges small, large; /* marked and not yet scanned: objects; (rests of) large objects */
     struct mark_chunk *chunks;
+    uint32_t **
+        to; /* of each: above the next free place in its last block. At the start of that no place is left, or the chunk has flags */
     uint32_t nchunks, chunk_shift, chunk_mask;
-    uint32_t *turns; /* ring of the chunks that have pointers */
+    struct mark_new *fresh; /* of the chunk whose turn it is */
+    uint32_t *turns;        /* ring of the chunks that have pointers */
     uint32_t first_turn, nturns;
     struct mark_page now; /* where the last pointer was marked at once */
     /* Of the chunk whose turn it is; all zero in between. */

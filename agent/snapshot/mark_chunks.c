@@ -14,8 +14,10 @@ void mark_chunks_init(struct marker *m, size_t heap_bytes, size_t span_pages)
     while (m->chunk_shift < MAX_CHUNK_SHIFT && m->in.len >> m->chunk_shift >> MAX_CHUNKS_SHIFT) m->chunk_shift++;
     m->nchunks = (uint32_t)(m->in.len >> m->chunk_shift) + 1; /* the end of the last block is a pointer, too */
     m->chunks = scratch_alloc(m->nchunks * sizeof *m->chunks);
+    m->to = scratch_alloc(m->nchunks * sizeof *m->to);
     m->turns = scratch_alloc(m->nchunks * sizeof *m->turns);
     m->chunk_mask = (1u << m->chunk_shift) - 1;
+    m->fresh = scratch_alloc((FRESH + MARK_BLOCK + MARK_FAR) * sizeof *m->fresh);
     m->now.page = UINTPTR_MAX;
     /* The most words that a chunk's spans can have, and those of one that goes on from the chunk before. */
     size_t pages = (size_t)1 << (m->chunk_shift - PAGE_SHIFT_SEEP), words = (1 << PAGE_SHIFT_SEEP) / 8 / 64 + 1;
@@ -37,7 +39,8 @@ void mark_chunks_cover(struct marker *m, uintptr_t lo, uintptr_t hi)
         m->chunks[i].flags |= CHUNK_COVERED;
 }
 
-bool mark_add_block(struct marker *m, struct mark_chunk *c)
+/* Makes room in a chunk; false when all blocks are in use. */
+static bool add_block(struct marker *m, struct mark_chunk *c, uint32_t **to)
 {
     enum { MOST = (2 << 20) / sizeof(struct mark_block) };
     struct mark_block *b = m->free_blocks;
@@ -52,6 +55,8 @@ bool mark_add_block(struct marker *m, struct mark_chunk *c)
     }
     m->free_blocks = b->next;
     m->used_blocks++;
+    __builtin_prefetch(&b->at[MARK_BLOCK - 1], 1);
+    __builtin_prefetch(b->next, 1);
     b->next = NULL;
     if (c->first) {
         c->last->next = b;
@@ -61,6 +66,15 @@ bool mark_add_block(struct marker *m, struct mark_chunk *c)
         c->first = b;
     }
     c->last = b;
-    c->to = b->at + MARK_BLOCK;
+    *to = b->at + MARK_BLOCK;
+    return true;
+}
+
+bool mark_append_rare(struct marker *m, size_t chunk, uintptr_t off)
+{
+    struct mark_chunk *c = &m->chunks[chunk];
+    uint32_t **to = c->flags ? &c->to : &m->to[chunk];
+    if (mark_full(*to) && !add_block(m, c, to)) return false;
+    *--*to = (uint32_t)off & m->chunk_mask;
     return true;
 }

@@ -6,8 +6,8 @@
 
 #include "agent/snapshot/child.h"
 
-/* Makes room in a chunk; false when all blocks are in use. */
-bool mark_add_block(struct marker *m, struct mark_chunk *c);
+/* A turn marks what FRESH objects' pointers point to (or a block's pointers more), and then scans them, all but the last MARK_FAR. */
+enum { FRESH = 4096, MARK_FAR = 64 };
 
 static inline void mark_free_block(struct marker *m, struct mark_block *b)
 {
@@ -16,11 +16,21 @@ static inline void mark_free_block(struct marker *m, struct mark_block *b)
     m->used_blocks--;
 }
 
-/* off, of in.lo, is in c; false when there is no room. */
-static inline __attribute__((always_inline)) bool mark_append(struct marker *m, struct mark_chunk *c, uintptr_t off)
+/* No place is left below. */
+static inline bool mark_full(const uint32_t *to)
 {
-    if ((uintptr_t)c->to % sizeof(struct mark_block) == 0 && !mark_add_block(m, c)) return false;
-    *--c->to = (uint32_t)off & m->chunk_mask;
+    return (uintptr_t)to % sizeof(struct mark_block) == 0;
+}
+
+bool mark_append_rare(struct marker *m, size_t chunk, uintptr_t off);
+
+/* off, of in.lo, is in that chunk; false when there is no room. */
+static inline __attribute__((always_inline)) bool mark_append(struct marker *m, size_t chunk, uintptr_t off)
+{
+    uint32_t *to = m->to[chunk];
+    if (__builtin_expect(mark_full(to), 0)) return mark_append_rare(m, chunk, off);
+    *--to = (uint32_t)off & m->chunk_mask;
+    m->to[chunk] = to;
     return true;
 }
 

@@ -8,12 +8,12 @@
  *   2. Chunks that have pointers take turns, first come, first served. By then many have come together, and the few lines that a
  *      turn looks at, this chunk's page entries and bits, are near. Where they came in the order of addresses, the turn first sets a
  *      bit for the slot of each, then goes through the bits: tests and sets the mark bits of 64 slots at a time, makes runs of
- *      neighbours, asks for their memory, and scans them once AHEAD others have been asked for. Else it goes block by block, in four
- *      small loops: the mark bits of a block's pointers; a request for the memory of what is new; then, for the block before, whose
- *      memory is here by now, the addresses of the words that are pointers; what each of those points to joins its chunk.
+ *      neighbours, asks for their memory, and scans them once AHEAD others have been asked for. Else in small loops: of some thousand
+ *      pointers the mark bits, eight at a time; then, for PART of the objects that are new, the addresses of the words that are pointers,
+ *      with a request for the memory of the object MARK_FAR behind with each; what each of those points to joins its chunk.
  *   3. A pointer that a turn finds into its own chunk is marked at once and scanned next, depth first: what was allocated
  *      one after the other is mostly linked so.
- * Objects over PIECE bytes are scanned in pieces, between turns.
+ * Objects over MARK_PIECE bytes are scanned in pieces, between turns.
  *
  * Invariants
  *   1. An object is scanned once: who sets its mark bit has it scanned.
@@ -23,14 +23,17 @@
  *      begins.
  *
  * 1 GiB of 64-byte objects on 4 KiB pages, and on huge ones: a tree in the order of addresses 0.15 s, 0.14 s; a list so 0.17 s, 0.13 s; a
- * tree in random order 0.29 s, 0.24 s (by the turns in order: 0.45 s, 0.41 s; a loop that reads a word of each, in random order: 0.20 s,
- * 0.16 s; the loops alone, in a program of their own with one size of objects and no roots, free slots or inner pointers: 0.16 to 0.21 s).
+ * tree in random order 0.23 s, 0.18 s (by the turns in order: 0.45 s, 0.41 s; a loop that reads a word of each, in random order: 0.20 s,
+ * 0.16 s; the loops alone, in the same process, for one size of objects and without free slots, inner pointers or flags: 0.15 s on huge ones).
  * What counts in random order: memory is asked for into the second-level cache, where more than twice as many requests can be under
  * way as into the first (a bare loop over lines at random within 2 MiB: 0.06 s against 0.14 s); mark bits stand alone, so that those of a
- * chunk take 4 KiB and not 16; small loops, as one long one waits for each page's translation with few requests behind it.
+ * chunk take 4 KiB and not 16; small loops of few instructions, as how many rounds of a loop a processor has under way decides how well it
+ * hides the second level; the block that a chunk is given next is asked for with the one before, as the list of free ones is in them.
  * Tried: pointers tested one by one and scanned at once, in the order of arrival, 0.24 s (random order: 0.45 s); turns by block for
  * pointers in order, 0.24 s; a request for the next block's object with the scan of each, 0.37 s in random order; offsets of 4 bytes for
- * the words found, chunks of 4 MiB, the same; in random order, a queue of spans with bits for the objects to be scanned (Go 1.26) 1.0 s, two
+ * the words found, chunks of 4 MiB, requests shared out over all loops, other sizes of batches and parts, requests for the lines that
+ * pointers are appended to, the same; a line per chunk that is copied to its block when it is full, 0.02 s more (a branch that nobody
+ * can guess for each copy); in random order, a queue of spans with bits for the objects to be scanned (Go 1.26) 1.0 s, two
  * queues of prefetched pointers 1.6 s, one before a stack (Cher, Hosking, Vitek, "Software prefetching for mark-sweep garbage
  * collection", ASPLOS 2004) 2.8 s, in a program of its own, with one bit an object and requests into the second level, 0.24 to 1.1 s on 4 KiB
  * pages and 0.17 to 0.3 s on huge ones, by what else the machine did.
@@ -42,7 +45,7 @@
 
 #include <string.h>
 
-enum { ROOT_PIECE = 65536, LIST = 256, AHEAD = 32, HITS = 512, NEXT_BYTES = 1024 };
+enum { ROOT_PIECE = 65536, LIST = 256, AHEAD = 32, HITS = 512, PART = 128, NEXT_BYTES = 1024 };
 
 /* ---- scanning */
 
@@ -84,22 +87,11 @@ static __attribute__((noinline)) void note_cover(struct marker *m, const uintptr
 {
     uintptr_t p = *w & m->in.keep;
     struct object_ref o;
-    if (p - m->in.lo < m->in.len && mark_resolve(m, p, &o)) cover_note(m, o, w, end);
+    if (p - m->in.lo >= m->in.len || !mark_resolve(m, p, &o)) return;
+    if ((uintptr_t)w - object_base(m, o) >= span_elem(&m->spans[o.span])) cover_note(m, o, w, end);
 }
 
 /* ---- turns by block */
-
-/* Those of the words at w with a bit in `own`, which point into the run, that point into their own object. */
-static __attribute__((noinline)) unsigned own_of(const struct mark_run *run, const uintptr_t *w, unsigned own,
-                                                 uintptr_t keep)
-{
-    struct around around = {run->lo, run->size, run->elem, NULL};
-    for (unsigned left = own; left; left &= left - 1) {
-        const uintptr_t *at = w + __builtin_ctz(left);
-        if (!is_own(&around, at, *at & keep)) own &= ~(left & -left);
-    }
-    return own;
-}
 
 /* Of the object of the heap that at is in. */
 static __attribute__((noinline)) const uintptr_t *own_end(const struct marker *m, const uintptr_t *at)
@@ -109,48 +101,58 @@ static __attribute__((noinline)) const uintptr_t *own_end(const struct marker *m
     return (const uintptr_t *)(object_base(m, o) + span_elem(&m->spans[o.span]));
 }
 
+/* The word at `at` points to off, in a chunk that has flags or no room. */
+static __attribute__((noinline)) void follow_rare(struct marker *m, const uintptr_t *at, uintptr_t off)
+{
+    size_t chunk = off >> m->chunk_shift;
+    uint32_t flags = m->chunks[chunk].flags;
+    if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, own_end(m, at));
+    if ((flags & CHUNK_TURN) || !mark_append_rare(m, chunk, off)) mark_now(m, off, (uintptr_t)at, m->watch);
+}
+
 /* What the words at hit, pointers all, point to. */
-static __attribute__((noinline)) void follow(struct marker *m, const uintptr_t *const *hit, size_t n)
+static inline __attribute__((always_inline)) void follow(struct marker *m, const uintptr_t *const *hit, size_t n,
+                                                         bool watch)
 {
     uintptr_t keep = m->in.keep, lo = m->in.lo;
-    struct mark_chunk *chunks = m->chunks;
-    uint32_t shift = m->chunk_shift;
-    bool watch = m->watch;
+    uint32_t **tails = m->to;
+    uint32_t shift = m->chunk_shift, mask = m->chunk_mask;
     for (size_t i = 0; i < n; i++) {
-        const uintptr_t *at = hit[i];
-        uintptr_t p = *at & keep, off = p - lo;
-        if (__builtin_expect(watch, 0)) {
+        uintptr_t p = *hit[i] & keep, off = p - lo;
+        if (watch) {
             if (p - m->in.slo[0] < m->in.slen[0] || p - m->in.slo[1] < m->in.slen[1]) m->stack_word(m->hit_arg, p);
             if (off > m->in.len) continue;
         }
-        struct mark_chunk *c = &chunks[off >> shift];
-        uint32_t flags = c->flags;
-        if (__builtin_expect(flags, 0)) {
-            if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, own_end(m, at));
-            if (flags & CHUNK_TURN) {
-                mark_now(m, off, watch);
-                continue;
-            }
+        uint32_t **last = &tails[off >> shift], *to = *last;
+        if (__builtin_expect(mark_full(to), 0)) {
+            follow_rare(m, hit[i], off);
+            continue;
         }
-        if (__builtin_expect(!mark_append(m, c, off), 0)) mark_now(m, off, watch);
+        *--to = (uint32_t)off & mask;
+        *last = to;
     }
 }
 
+static __attribute__((noinline)) void follow_all(struct marker *m, const uintptr_t *const *hit, size_t n)
+{
+    follow(m, hit, n, false);
+}
+
 #define FILTER filter_words
-#define OWN    own_words
 #define ADD    add_words
+#define SLOTS  slots_words
 #define CODE
 #define NAME(f) f##_words
 #include "agent/snapshot/mark_loop.h"
 #define FILTER  filter_avx2
-#define OWN     own_avx2
 #define ADD     add_avx2
+#define SLOTS   slots_words
 #define CODE    FILTER_AVX2_CODE
 #define NAME(f) f##_avx2
 #include "agent/snapshot/mark_loop.h"
 #define FILTER  filter_avx512
-#define OWN     own_avx512
 #define ADD     add_avx512
+#define SLOTS   slots_avx512
 #define CODE    FILTER_AVX512_CODE
 #define NAME(f) f##_avx512
 #include "agent/snapshot/mark_loop.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The inner loops of mark_drain.c, which includes this once for each kind of filter, with
- *     FILTER, OWN, ADD   the functions of mark_x86_64.h
- *     CODE               the attributes that code with it needs
- *     NAME(f)            the name of f in this kind
+ *     FILTER, ADD, SLOTS   the functions of mark_x86_64.h
+ *     CODE                 the attributes that code with it needs
+ *     NAME(f)              the name of f in this kind
  * since a compiler inlines no function into code for another machine. No guard, on purpose. */
 #define INLINE static inline __attribute__((always_inline)) CODE
 
@@ -22,15 +22,10 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
                 if (p - r->slo[0] < r->slen[0] || p - r->slo[1] < r->slen[1]) m->stack_word(m->hit_arg, p);
                 if (off > r->len) continue;
             }
-            struct mark_chunk *c = &m->chunks[off >> m->chunk_shift];
-            if (c->flags) {
-                if ((c->flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
-                if (c->flags & CHUNK_TURN) {
-                    mark_now(m, off, watch);
-                    continue;
-                }
-            }
-            if (!mark_append(m, c, off)) mark_now(m, off, watch);
+            size_t chunk = off >> m->chunk_shift;
+            uint32_t flags = mark_full(m->to[chunk]) ? m->chunks[chunk].flags : 0;
+            if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
+            if ((flags & CHUNK_TURN) || !mark_append(m, chunk, off)) mark_now(m, off, 0, watch);
         }
         w += n;
     }
@@ -65,70 +60,24 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
     struct mark_range *r = &m->large.at[m->large.n - 1];
     uintptr_t lo = r->lo, hi = r->hi;
     struct object_ref o;
-    r->lo += PIECE;
+    r->lo += MARK_PIECE;
     if (r->lo >= hi) m->large.n--;
     if (!mark_resolve(m, lo, &o)) return;
     size_t elem = span_elem(&m->spans[o.span]);
     struct around around = {object_base(m, o), elem, elem, NULL};
-    NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)(hi - lo > PIECE ? lo + PIECE : hi), around, watch);
+    uintptr_t stop = hi - lo > MARK_PIECE ? lo + MARK_PIECE : hi;
+    NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)stop, around, watch);
 }
 
-/* ---- turns */
-
-/* The words that are pointers, of as many runs as there is room for; *run becomes the next one. */
-INLINE size_t NAME(find)(const struct filter_ranges *ranges, const struct mark_run **run, const struct mark_run *end,
-                         const uintptr_t **hit, bool watch)
-{
-    struct filter_ranges r = *ranges;
-    const struct mark_run *now = *run;
-    size_t n = 0;
-    for (; now < end && n <= HITS - PIECE / sizeof **hit; now++) {
-        const uintptr_t *w = (const uintptr_t *)now->lo, *stop = (const uintptr_t *)(now->lo + now->size);
-        for (; stop - w >= FILTER_STEP; w += FILTER_STEP) {
-            unsigned hits = FILTER(w, FILTER_STEP, &r, watch);
-            unsigned own = OWN(w, FILTER_STEP, &r, now->lo, now->size);
-            if (__builtin_expect(own, 0)) hits &= ~own_of(now, w, own, r.keep);
-            n += ADD(hit + n, w, hits);
-        }
-        if (w == stop) continue;
-        unsigned hits = FILTER(w, (unsigned)(stop - w), &r, watch);
-        unsigned own = OWN(w, (unsigned)(stop - w), &r, now->lo, now->size);
-        if (__builtin_expect(own, 0)) hits &= ~own_of(now, w, own, r.keep);
-        n += ADD(hit + n, w, hits);
-    }
-    *run = now;
-    return n;
-}
-
-static CODE __attribute__((noinline)) size_t NAME(find_all)(const struct filter_ranges *r, const struct mark_run **run,
-                                                            const struct mark_run *end, const uintptr_t **hit)
-{
-    return NAME(find)(r, run, end, hit, false);
-}
-
-/* Scans the runs, and asks for the memory of those that come next, a part at a time: more would wait for each other. */
-INLINE void NAME(scan_runs)(struct marker *m, const struct mark_run *run, unsigned n, const struct mark_run *next,
-                            unsigned nnext, bool watch)
-{
-    const uintptr_t *hit[HITS + FILTER_STEP];
-    const struct mark_run *end = run + n;
-    unsigned half = nnext / 2;
-    for (unsigned i = 0; i < half; i++) fetch(&next[i]);
-    for (bool first = true; run < end || first; first = false) {
-        size_t hits = watch ? NAME(find)(&m->in, &run, end, hit, true) : NAME(find_all)(&m->in, &run, end, hit);
-        for (unsigned i = half; first && i < nnext; i++) fetch(&next[i]);
-        follow(m, hit, hits);
-        NAME(scan_small)(m, watch);
-    }
-}
+/* ---- turns in order */
 
 /* The first `coming` of them are on their way from memory. Scans all but the last `leave`, which come next. */
 INLINE void NAME(scan_list)(struct marker *m, const struct mark_run *list, unsigned n, unsigned coming, unsigned leave,
                             bool watch)
 {
-    for (; coming < AHEAD && coming < n; coming++) fetch(&list[coming]);
+    for (; coming < AHEAD && coming < n; coming++) fetch(list[coming].lo, list[coming].size);
     for (unsigned i = 0; i + leave < n; i++) {
-        if (leave || i + AHEAD < n) fetch(&list[i + AHEAD]);
+        if (leave || i + AHEAD < n) fetch(list[i + AHEAD].lo, list[i + AHEAD].size);
         NAME(scan_objects)(m, list[i].lo, list[i].size, list[i].elem, watch);
         NAME(scan_small)(m, watch);
     }
@@ -147,7 +96,7 @@ INLINE unsigned NAME(list_page)(struct marker *m, uint64_t e, uintptr_t page, st
         if (!(f->start | f->inner)) continue;
         uint64_t fresh = mark_found(m, (uint32_t)e + i, f, base, k->elem, watch);
         if (k->noscan) continue;
-        if (elem > PIECE) {
+        if (elem > MARK_PIECE) {
             for (; fresh; fresh &= fresh - 1) {
                 uintptr_t lo = base + (uint64_t)__builtin_ctzll(fresh) * elem;
                 push_range(m, lo, lo + elem);
@@ -204,20 +153,103 @@ INLINE void NAME(turn_in_order)(struct marker *m, struct mark_chunk *c, uintptr_
     NAME(scan_list)(m, list, n, coming, 0, watch);
 }
 
+/* ---- turns in no order */
+
+/* Marks what the pointers below `from`, down to `to`, point to, in the chunk that begins at base. What is to be scanned goes to `fresh`;
+ * returns its end. */
+static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct marker *m, uintptr_t base,
+                                                                        const uint32_t *from, const uint32_t *to,
+                                                                        struct mark_new *fresh)
+{
+    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    uint64_t *marks = m->marks;
+    uintptr_t lo = m->in.lo + base;
+    bool watch = m->watch;
+    struct mark_common common = {UINT32_MAX, 0, 0};
+    struct mark_slots s;
+    for (unsigned n; from > to;) {
+        n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
+        from -= n;
+        if (SLOTS(&s, &common, entries, m->kinds, from, n) && !watch) {
+            for (unsigned j = 0; j < FILTER_STEP; j++) {
+                uint64_t *mark = &marks[s.bit[j] >> 6], old = *mark, bit = 1ull << (s.bit[j] & 63);
+                if (old & bit) {
+                    mark_start_again(m, s.bit[j], lo + (uint32_t)s.slot[j]);
+                    continue;
+                }
+                *mark = old | bit;
+                memcpy(fresh++, &s.slot[j], sizeof *fresh);
+            }
+            continue;
+        }
+        if (watch) slots_words(&s, &common, entries, m->kinds, from, n);
+        for (unsigned j = 0; j < n; j++) {
+            if (s.small >> j & 1)
+                fresh = mark_slot(m, &s, j, lo, fresh);
+            else
+                mark_rare(m, base + from[j], entries[from[j] >> PAGE_SHIFT_SEEP], watch);
+        }
+    }
+    return fresh;
+}
+
+/* The words that are pointers, of as many objects as there is room for; *fresh becomes the next one. Asks for the memory of those MARK_FAR
+ * behind. An object's pointers into itself are among them. */
+INLINE size_t NAME(find)(const struct filter_ranges *ranges, uintptr_t lo, const struct mark_new **fresh,
+                         const struct mark_new *end, const uintptr_t **hit, bool watch)
+{
+    struct filter_ranges r = *ranges;
+    const struct mark_new *now = *fresh;
+    size_t n = 0;
+    for (; now < end && n <= HITS - MARK_PIECE / sizeof **hit; now++) {
+        fetch(lo + now[MARK_FAR].at, now[MARK_FAR].size);
+        uintptr_t at = lo + now->at;
+        const uintptr_t *w = (const uintptr_t *)at, *stop = (const uintptr_t *)(at + now->size);
+        for (; stop - w >= FILTER_STEP; w += FILTER_STEP) n += ADD(hit + n, w, FILTER(w, FILTER_STEP, &r, watch));
+        if (w < stop) n += ADD(hit + n, w, FILTER(w, (unsigned)(stop - w), &r, watch));
+    }
+    *fresh = now;
+    return n;
+}
+
+static CODE __attribute__((noinline)) size_t NAME(find_all)(const struct filter_ranges *r, uintptr_t lo,
+                                                            const struct mark_new **fresh, const struct mark_new *end,
+                                                            const uintptr_t **hit)
+{
+    return NAME(find)(r, lo, fresh, end, hit, false);
+}
+
 INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_block *b, const uint32_t *rest,
                                 bool watch)
 {
-    struct mark_run runs[2][MARK_BLOCK];
-    unsigned n = 0, side = 0;
-    for (struct mark_block *next; b; b = next, side ^= 1) {
-        next = b->next;
-        for (unsigned i = 0; next && i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
-        unsigned before = n;
-        n = mark_block(m, base, b->at + MARK_BLOCK, next ? b->at : rest, runs[side]);
-        mark_free_block(m, b);
-        NAME(scan_runs)(m, runs[side ^ 1], before, runs[side], n, watch);
+    const uintptr_t *hit[HITS + FILTER_STEP];
+    const struct mark_new *now = m->fresh;
+    struct mark_new *end = m->fresh;
+    uintptr_t lo = m->in.lo + base;
+    while (b || now < end) {
+        size_t coming = (size_t)(end - now); /* on their way from memory */
+        memmove(m->fresh, now, coming * sizeof *now);
+        now = m->fresh;
+        end = m->fresh + coming;
+        for (struct mark_block *next; b && end - now < FRESH; b = next) {
+            next = b->next;
+            for (unsigned i = 0; next && i < sizeof *next / LINE; i++)
+                __builtin_prefetch((const char *)next + i * LINE);
+            end = NAME(mark_block)(m, base, b->at + MARK_BLOCK, next ? b->at : rest, end);
+            mark_free_block(m, b);
+        }
+        for (; coming < MARK_FAR && now + coming < end; coming++) fetch(lo + now[coming].at, now[coming].size);
+        memset(end, 0, MARK_FAR * sizeof *end); /* find() asks for those, too */
+        const struct mark_new *stop = b ? end - MARK_FAR : end;
+        while (now < stop) {
+            const struct mark_new *part = stop - now > PART ? now + PART : stop;
+            if (watch)
+                follow(m, hit, NAME(find)(&m->in, lo, &now, part, hit, true), true);
+            else
+                follow_all(m, hit, NAME(find_all)(&m->in, lo, &now, part, hit));
+            NAME(scan_small)(m, watch);
+        }
     }
-    NAME(scan_runs)(m, runs[side ^ 1], n, NULL, 0, watch);
 }
 
 INLINE void NAME(take_turn)(struct marker *m, bool watch)
@@ -228,10 +260,11 @@ INLINE void NAME(take_turn)(struct marker *m, bool watch)
     struct mark_chunk *c = &m->chunks[turn];
     struct mark_block *b = c->first;
     uintptr_t base = (uintptr_t)turn << m->chunk_shift;
-    const uint32_t *rest = c->to;
+    const uint32_t *rest = c->flags ? c->to : m->to[turn];
     c->flags |= CHUNK_TURN;
     c->first = c->last = NULL;
-    c->to = NULL;
+    c->to = m->to[turn] = NULL;
+    if (m->nturns) fetch_turn(m, m->turns[m->first_turn]);
     if (in_order(b->at + MARK_BLOCK, b->next ? b->at : rest))
         NAME(turn_in_order)(m, c, base, b, rest, watch);
     else
@@ -270,7 +303,7 @@ static CODE void NAME(scan_any)(struct marker *m, const uintptr_t *w, const uint
 
 #undef INLINE
 #undef FILTER
-#undef OWN
 #undef ADD
+#undef SLOTS
 #undef CODE
 #undef NAME

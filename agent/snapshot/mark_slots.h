@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From pointers to slots, and to what is to be scanned: of one pointer, of a turn in order, of a block of pointers. A part of
- * mark_drain.c, which says how they come together. */
+ * From pointers to slots, and to what is to be scanned: of one pointer, of a turn in order, of one in no order. A part of mark_drain.c, which
+ * says how they come together. */
 #ifndef SEEP_SNAPSHOT_MARK_SLOTS_H
 #define SEEP_SNAPSHOT_MARK_SLOTS_H
 
 #include <errno.h>
+#include <string.h>
 
 #include "agent/os/os.h"
 #include "agent/snapshot/child.h"
+#include "agent/snapshot/mark_x86_64.h"
 
-enum { PIECE = 2048, LINE = 64, FETCH_LINES = 4, NEAR = 4096 };
+enum { LINE = 64, FETCH_LINES = 4, NEAR = 4096 };
 enum { LEVEL_2 = 2 }; /* of __builtin_prefetch: prefetcht1 */
 
 static inline void push(struct mark_ranges *s, uintptr_t lo, uintptr_t hi)
@@ -27,7 +29,7 @@ static inline void push(struct mark_ranges *s, uintptr_t lo, uintptr_t hi)
 
 static inline void push_range(struct marker *m, uintptr_t lo, uintptr_t hi)
 {
-    push(__builtin_expect(hi - lo > PIECE, 0) ? &m->large : &m->small, lo, hi);
+    push(__builtin_expect(hi - lo > MARK_PIECE, 0) ? &m->large : &m->small, lo, hi);
 }
 
 /* ---- one object */
@@ -112,8 +114,8 @@ static inline uint32_t page_in(const struct mark_page *now, uintptr_t off)
     return (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + now->in;
 }
 
-/* Marks what off points to, and has it scanned next. */
-static inline __attribute__((always_inline)) void mark_now(struct marker *m, uintptr_t off, bool watch)
+/* Marks what off points to, and has it scanned next. from: the address of the pointer, if that is in an object that it may point into. */
+static inline __attribute__((always_inline)) void mark_now(struct marker *m, uintptr_t off, uintptr_t from, bool watch)
 {
     if (off >> PAGE_SHIFT_SEEP != m->now.page && !look_at(m, &m->now, off, mark_page_entry(m, off), watch)) return;
     uint32_t in = page_in(&m->now, off), elem = m->now.elem;
@@ -129,7 +131,8 @@ static inline __attribute__((always_inline)) void mark_now(struct marker *m, uin
         __asm__("" : "+r"(base));
     }
     if (m->marks[word] & bit) {
-        if (!interior && __builtin_expect(((w->free | w->inner) & bit) != 0, 0)) mark_again(m, w, bit, base, watch);
+        if (!interior && __builtin_expect(((w->free | w->inner) & bit) != 0, 0) && from - base >= elem)
+            mark_again(m, w, bit, base, watch);
         return;
     }
     m->marks[word] |= bit;
@@ -201,19 +204,19 @@ static inline __attribute__((always_inline)) uint64_t mark_found(struct marker *
     return fresh;
 }
 
+/* Asks for the first lines of what lies at lo. */
+static inline __attribute__((always_inline)) void fetch(uintptr_t lo, size_t size)
+{
+    const char *p = (const char *)lo;
+    __builtin_prefetch(p, 0, LEVEL_2);
+    for (size_t d = LINE; d < FETCH_LINES * LINE && d < size; d += LINE) __builtin_prefetch(p + d, 0, LEVEL_2);
+}
+
 /* Marked objects that lie one after the other. */
 struct mark_run {
     uintptr_t lo;
     uint32_t size, elem;
 };
-
-static inline __attribute__((always_inline)) void fetch(const struct mark_run *r)
-{
-    const char *p = (const char *)r->lo;
-    size_t size = r->size;
-    __builtin_prefetch(p, 0, LEVEL_2);
-    for (size_t d = LINE; d < FETCH_LINES * LINE && d < size; d += LINE) __builtin_prefetch(p + d, 0, LEVEL_2);
-}
 
 /* ---- turns by block */
 
@@ -226,55 +229,53 @@ static bool in_order(const uint32_t *from, const uint32_t *end)
     return near > n / 2;
 }
 
-/* Marks what a block's pointers point to, offsets from base on, in the order in which they came. What is to be scanned becomes runs. */
-static __attribute__((noinline)) unsigned mark_block(struct marker *m, uintptr_t base, const uint32_t *from,
-                                                     const uint32_t *end, struct mark_run *run)
+/* A pointer to the start of a slot whose mark bit is set: base. */
+static inline void mark_start_again(struct marker *m, uint64_t at, uintptr_t base)
 {
-    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
-    struct mark_word *words = m->words;
-    uint64_t *marks = m->marks;
-    const struct span_kind *kinds = m->kinds;
-    uintptr_t lo = m->in.lo + base;
-    bool watch = m->watch;
-    struct mark_run *to = run, last = {0, 0, 0};
-    while (from-- > end) {
-        uint32_t off = *from;
-        uint64_t e = entries[off >> PAGE_SHIFT_SEEP];
-        uint32_t kind = mark_entry_kind(e);
-        if (__builtin_expect(kind <= SPAN_KIND_LARGE, 0)) {
-            mark_rare(m, base + off, e, watch);
-            continue;
-        }
-        const struct span_kind *k = &kinds[kind];
-        uint32_t in = mark_entry_in(e, off), elem = k->elem;
-        uint64_t product = (uint64_t)in * k->magic, i = product >> 32, bit = 1ull << (i & 63);
-        size_t word = (uint32_t)e + (i >> 6);
-        bool interior = !mark_divides(product, k->magic);
-        uintptr_t at = lo + off;
-        if (__builtin_expect(interior, 0)) at -= in - (uint32_t)i * elem;
-        uint64_t mark = marks[word];
-        if (mark & bit) {
-            struct mark_word *w = &words[word];
-            if (!interior && __builtin_expect(((w->free | w->inner) & bit) != 0, 0)) mark_again(m, w, bit, at, watch);
-            continue;
-        }
-        marks[word] = mark | bit;
-        if (__builtin_expect(interior, 0)) words[word].inner |= bit;
-        if (__builtin_expect(watch, 0)) tell(m, at, words[word].extra & bit);
-        if (k->noscan) continue;
-        if (__builtin_expect(elem > PIECE, 0)) {
-            push_range(m, at, at + elem);
-            continue;
-        }
-        if (__builtin_expect(at % LINE != 0, 0) && at == last.lo + last.size && elem == last.elem) {
-            last.size += elem;
-            to[-1].size = last.size;
-            continue;
-        }
-        last = (struct mark_run){at, elem, elem};
-        *to++ = last;
+    struct mark_word *w = &m->words[at >> 6];
+    uint64_t bit = 1ull << (at & 63);
+    if (__builtin_expect(((w->free | w->inner) & bit) != 0, 0)) mark_again(m, w, bit, base, m->watch);
+}
+
+/* Marks slot j of s, in a chunk that begins at lo. Returns where the next fresh one is put. */
+static __attribute__((noinline)) struct mark_new *mark_slot(struct marker *m, const struct mark_slots *s, unsigned j,
+                                                            uintptr_t lo, struct mark_new *to)
+{
+    struct mark_new slot;
+    memcpy(&slot, &s->slot[j], sizeof slot);
+    size_t word = s->bit[j] >> 6;
+    struct mark_word *w = &m->words[word];
+    uint64_t bit = 1ull << (s->bit[j] & 63);
+    uintptr_t base = lo + (uintptr_t)(intptr_t)(int32_t)slot.at; /* it may begin before its chunk */
+    bool interior = s->inner >> j & 1;
+    if (m->marks[word] & bit) {
+        if (!interior) mark_start_again(m, s->bit[j], base);
+        return to;
     }
-    return (unsigned)(to - run);
+    m->marks[word] |= bit;
+    if (interior) w->inner |= bit;
+    if (m->watch) tell(m, base, w->extra & bit);
+    if (s->noscan >> j & 1) return to;
+    if (s->large >> j & 1 ||
+        base < lo) /* the latter may point to its own start in another chunk, which scan() knows of */
+        push_range(m, base, base + slot.size);
+    else
+        *to++ = slot;
+    return to;
+}
+
+/* What stands in a chunk's turn besides its pointers, for the one that comes next: if that is a long one. */
+static void fetch_turn(const struct marker *m, uint32_t turn)
+{
+    enum { MOST_ENTRIES = 256, MOST_WORDS = 640, IN_LINE = LINE / sizeof(uint64_t) };
+    const struct mark_chunk *c = &m->chunks[turn];
+    if (!c->first->next || !c->words) return;
+    uintptr_t base = (uintptr_t)turn << m->chunk_shift;
+    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    for (unsigned i = 0; i < sizeof *c->first / LINE; i++)
+        __builtin_prefetch((const char *)c->first + i * LINE, 0, LEVEL_2);
+    for (unsigned i = 0; i < MOST_ENTRIES; i += IN_LINE) __builtin_prefetch(entries + i, 0, LEVEL_2);
+    for (unsigned i = 0; i < MOST_WORDS; i += IN_LINE) __builtin_prefetch(m->marks + c->words - 1 + i, 0, LEVEL_2);
 }
 
 #endif

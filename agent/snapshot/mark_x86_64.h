@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which of eight words point into given ranges, by vectors where the processor has them. Most words that are scanned are
- * no pointers, in no order that a branch predictor could learn.
+ * Which of eight words point into given ranges, and which slots eight pointers point to, by vectors where the processor has them. Most
+ * words that are scanned are no pointers, in no order that a branch predictor could learn.
  *
- * A new machine needs the functions for words, FILTERS, filter_best() and the attributes; the first of each will do. */
+ * A new machine needs the functions with _words, FILTERS, filter_best() and the attributes; the first of each will do. */
 #ifndef SEEP_SNAPSHOT_MARK_X86_64_H
 #define SEEP_SNAPSHOT_MARK_X86_64_H
 
@@ -14,7 +14,7 @@
 #include "agent/snapshot/child.h"
 
 enum filter_kind { FILTER_WORDS, FILTER_AVX2, FILTER_AVX512, FILTERS };
-enum { FILTER_STEP = 8 };
+enum { FILTER_STEP = 8, MARK_PIECE = 2048 }; /* larger objects are scanned in pieces of that many bytes */
 
 #define FILTER_AVX2_CODE   __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define FILTER_AVX512_CODE __attribute__((target("avx2,bmi,bmi2,popcnt,avx512f,avx512vl")))
@@ -82,30 +82,67 @@ static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned filter_
     return n == FILTER_STEP ? hits : hits & which;
 }
 
-/* Each returns a bit for each of the n words (at most FILTER_STEP) at w that points into [lo, lo + size). */
-static inline __attribute__((always_inline)) unsigned own_words(const uintptr_t *w, unsigned n,
-                                                                const struct filter_ranges *r, uintptr_t lo,
-                                                                size_t size)
+/* What at most FILTER_STEP pointers point to. A bit for each in the rest: it is in a span of small slots (else nothing of the others holds),
+ * not at the start of its slot, in one that is not scanned, in one of more than MARK_PIECE bytes. */
+struct mark_slots {
+    _Alignas(64) uint64_t bit[FILTER_STEP]; /* of marker.marks */
+    uint64_t slot[FILTER_STEP];             /* a struct mark_new each */
+    unsigned small, inner, noscan, large;
+};
+/* The kind of most spans around, one that is scanned and of which no slot is large; UINT32_MAX: not known. */
+struct mark_common {
+    uint32_t kind, magic, elem;
+};
+
+/* Of the n offsets at off, in a chunk that has these page entries. True: all FILTER_STEP are starts of slots that are scanned and not large;
+ * only then may the bits not be set. */
+static inline __attribute__((always_inline)) bool slots_words(struct mark_slots *s, struct mark_common *common,
+                                                              const uint64_t *entries, const struct span_kind *kinds,
+                                                              const uint32_t *off, unsigned n)
 {
-    unsigned own = 0;
-    for (unsigned i = 0; i < n; i++) own |= (unsigned)((w[i] & r->keep) - lo < size) << i;
-    return own;
+    s->small = s->inner = s->noscan = s->large = 0;
+    for (unsigned j = 0; j < n; j++) {
+        uint64_t e = entries[off[j] >> PAGE_SHIFT_SEEP];
+        uint32_t kind = mark_entry_kind(e), in = mark_entry_in(e, off[j]), at = off[j];
+        if (kind <= SPAN_KIND_LARGE) continue;
+        const struct span_kind *k = &kinds[kind];
+        uint64_t product = (uint64_t)in * k->magic, i = product >> 32;
+        if (__builtin_expect(!mark_divides(product, k->magic), 0)) {
+            at -= in - (uint32_t)i * k->elem;
+            s->inner |= 1u << j;
+        }
+        s->bit[j] = ((e & UINT32_MAX) << 6) + i;
+        s->slot[j] = at | (uint64_t)k->elem << 32;
+        s->small |= 1u << j;
+        s->noscan |= (unsigned)(k->noscan != 0) << j;
+        s->large |= (unsigned)(k->elem > MARK_PIECE) << j;
+        if (!k->noscan && k->elem <= MARK_PIECE) *common = (struct mark_common){kind, k->magic, k->elem};
+    }
+    return s->small == (1u << FILTER_STEP) - 1 && !(s->inner | s->noscan | s->large);
 }
 
-static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned own_avx2(const uintptr_t *w, unsigned n,
-                                                                                const struct filter_ranges *r,
-                                                                                uintptr_t lo, size_t size)
+/* All of the common kind, or as above. */
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE bool slots_avx512(struct mark_slots *s,
+                                                                                  struct mark_common *common,
+                                                                                  const uint64_t *entries,
+                                                                                  const struct span_kind *kinds,
+                                                                                  const uint32_t *off, unsigned n)
 {
-    const struct filter_ranges own = {.keep = r->keep, .lo = lo, .len = size - 1};
-    return filter_avx2(w, n, &own, false);
-}
-
-static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned own_avx512(const uintptr_t *w, unsigned n,
-                                                                                    const struct filter_ranges *r,
-                                                                                    uintptr_t lo, size_t size)
-{
-    const struct filter_ranges own = {.keep = r->keep, .lo = lo, .len = size - 1};
-    return filter_avx512(w, n, &own, false);
+    if (n < FILTER_STEP) return slots_words(s, common, entries, kinds, off, n);
+    const __m512i low = _mm512_set1_epi64(UINT32_MAX), magic = _mm512_set1_epi64(common->magic);
+    __m256i o = _mm256_loadu_si256((const __m256i *)off);
+    __m512i o64 = _mm512_cvtepu32_epi64(o);
+    __m512i e = _mm512_i32gather_epi64(_mm256_srli_epi32(o, PAGE_SHIFT_SEEP), entries, 8);
+    __m512i in = _mm512_add_epi64(_mm512_and_si512(_mm512_srli_epi64(e, 32), _mm512_set1_epi64(ENTRY_IN_MASK)),
+                                  _mm512_and_si512(o64, _mm512_set1_epi64((1 << PAGE_SHIFT_SEEP) - 1)));
+    __m512i product = _mm512_mul_epu32(in, magic);
+    __mmask8 others = _mm512_cmpneq_epi64_mask(_mm512_srli_epi64(e, 54), _mm512_set1_epi64(common->kind)) |
+                      _mm512_cmpge_epu64_mask(_mm512_and_si512(product, low), magic);
+    if (others) return slots_words(s, common, entries, kinds, off, n);
+    _mm512_storeu_si512(
+        s->bit, _mm512_add_epi64(_mm512_slli_epi64(_mm512_and_si512(e, low), 6), _mm512_srli_epi64(product, 32)));
+    _mm512_storeu_si512(s->slot, _mm512_or_si512(o64, _mm512_set1_epi64((long long)((uint64_t)common->elem << 32))));
+    return true;
 }
 
 /* The addresses of those of the words at w that have a bit; there is room for FILTER_STEP. Returns how many they are. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Filters of words: each kind finds what the plain loop finds, for every number of words and at the edges of the ranges. */
+ * Filters of words: each kind finds what the plain loop finds, for every number of words and at the edges of the ranges. Slots of pointers:
+ * the same, in chunks of one kind of spans and of many. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,16 +19,6 @@ static FILTER_AVX512_CODE unsigned by_avx512(const uintptr_t *w, unsigned n, con
 {
     return filter_avx512(w, n, r, stacks);
 }
-static FILTER_AVX2_CODE unsigned own_by_avx2(const uintptr_t *w, unsigned n, const struct filter_ranges *r,
-                                             uintptr_t lo, size_t size)
-{
-    return own_avx2(w, n, r, lo, size);
-}
-static FILTER_AVX512_CODE unsigned own_by_avx512(const uintptr_t *w, unsigned n, const struct filter_ranges *r,
-                                                 uintptr_t lo, size_t size)
-{
-    return own_avx512(w, n, r, lo, size);
-}
 static FILTER_AVX2_CODE unsigned add_by_avx2(const uintptr_t **to, const uintptr_t *w, unsigned bits)
 {
     return add_avx2(to, w, bits);
@@ -35,6 +26,13 @@ static FILTER_AVX2_CODE unsigned add_by_avx2(const uintptr_t **to, const uintptr
 static FILTER_AVX512_CODE unsigned add_by_avx512(const uintptr_t **to, const uintptr_t *w, unsigned bits)
 {
     return add_avx512(to, w, bits);
+}
+
+static FILTER_AVX512_CODE bool slots_by_avx512(struct mark_slots *s, struct mark_common *common,
+                                               const uint64_t *entries, const struct span_kind *kinds,
+                                               const uint32_t *off, unsigned n)
+{
+    return slots_avx512(s, common, entries, kinds, off, n);
 }
 
 static uint64_t seed = 88172645463325252u;
@@ -75,18 +73,13 @@ static void finds_what_the_loop_finds(void **state)
         unsigned want = filter_words(w, n, &r, stacks);
         assert_int_equal(by_avx2(w, n, &r, stacks), want);
         if (best == FILTER_AVX512) assert_int_equal(by_avx512(w, n, &r, stacks), want);
-        uintptr_t lo = r.slo[round % 2] & r.keep;
-        size_t size = 4096 << round % 2;
-        unsigned own = own_words(w, n, &r, lo, size);
-        assert_int_equal(own_by_avx2(w, n, &r, lo, size), own);
         const uintptr_t *a[FILTER_STEP], *b[FILTER_STEP];
-        unsigned added = add_words(a, w, own | want);
-        assert_int_equal(added, __builtin_popcount(own | want));
-        assert_int_equal(add_by_avx2(b, w, own | want), added);
+        unsigned added = add_words(a, w, want);
+        assert_int_equal(added, __builtin_popcount(want));
+        assert_int_equal(add_by_avx2(b, w, want), added);
         if (added) assert_memory_equal(a, b, added * sizeof *a);
         if (best == FILTER_AVX512) {
-            assert_int_equal(own_by_avx512(w, n, &r, lo, size), own);
-            assert_int_equal(add_by_avx512(b, w, own | want), added);
+            assert_int_equal(add_by_avx512(b, w, want), added);
             if (added) assert_memory_equal(a, b, added * sizeof *a);
         }
         hits += (unsigned)__builtin_popcount(want);
@@ -95,8 +88,74 @@ static void finds_what_the_loop_finds(void **state)
     assert_true(hits > 5000);
 }
 
+/* A chunk of 2 MiB: spans of 1 to 8 pages, of kinds that `one` says or any, the words of each where the one before ends. */
+enum { KINDS = 8, PAGES = 256 };
+static void fill_chunk(uint64_t entries[PAGES], const struct span_kind *kinds, uint32_t one)
+{
+    uint32_t word = (uint32_t)(next() % 100000);
+    for (unsigned page = 0, before = (unsigned)(next() % 4); page < PAGES;
+         before = 0) { /* the first span begins before the chunk */
+        uint32_t kind = one && next() % 64 ? one : (uint32_t)(next() % KINDS);
+        unsigned npages = 1 + (unsigned)(next() % 8);
+        for (unsigned i = 0; i < npages && page < PAGES; i++, page++)
+            entries[page] = kind <= SPAN_KIND_LARGE ? (uint64_t)kind << 54 | (kind ? word : 0)
+                                                    : (uint64_t)kind << 54 | (uint64_t)(i + before) << 45 | word;
+        word += (npages << PAGE_SHIFT_SEEP) / (kinds[kind].elem ? kinds[kind].elem : 8) / 64 + 1;
+    }
+}
+
+static void finds_the_slots_that_the_loop_finds(void **state)
+{
+    (void)state;
+    if (filter_best() != FILTER_AVX512) skip();
+    static const uint32_t elems[KINDS] = {0, 0, 16, 48, 64, 1152, 2048, 3072};
+    struct span_kind kinds[KINDS] = {{0}};
+    for (unsigned k = SPAN_KIND_LARGE + 1; k < KINDS; k++)
+        kinds[k] = (struct span_kind){.elem = elems[k], .magic = UINT32_MAX / elems[k] + 1, .noscan = k == 3};
+    unsigned all = 0, others = 0, inner = 0;
+    for (int round = 0; round < 2000; round++) {
+        uint64_t entries[PAGES];
+        uint32_t one = round % 4 ? (uint32_t)(2 + round % 6) : 0;
+        fill_chunk(entries, kinds, one);
+        struct mark_common common = {UINT32_MAX, 0, 0}, same = common;
+        for (int k = 0; k < 50; k++) {
+            uint32_t off[FILTER_STEP];
+            unsigned n = k % 5 ? FILTER_STEP : 1 + (unsigned)(next() % FILTER_STEP);
+            for (unsigned i = 0; i < n; i++) {
+                off[i] = (uint32_t)(next() % (PAGES << PAGE_SHIFT_SEEP));
+                uint64_t e = entries[off[i] >> PAGE_SHIFT_SEEP];
+                uint32_t elem = kinds[mark_entry_kind(e)].elem, in = mark_entry_in(e, off[i]);
+                if (elem && next() % 32 && in % elem <= off[i]) off[i] -= in % elem; /* mostly starts */
+            }
+            struct mark_slots a, b;
+            bool plain = slots_words(&a, &same, entries, kinds, off, n);
+            assert_int_equal(slots_by_avx512(&b, &common, entries, kinds, off, n), plain);
+            if (!plain) {
+                assert_int_equal(a.small, b.small);
+                assert_int_equal(a.inner, b.inner);
+                assert_int_equal(a.noscan, b.noscan);
+                assert_int_equal(a.large, b.large);
+            }
+            for (unsigned i = 0; i < n; i++) {
+                if (!(a.small >> i & 1)) continue;
+                assert_int_equal(a.bit[i], b.bit[i]);
+                assert_int_equal(a.slot[i], b.slot[i]);
+                struct mark_new slot;
+                memcpy(&slot, &a.slot[i], sizeof slot);
+                assert_true((int32_t)slot.at <= (int32_t)off[i] && off[i] - slot.at < slot.size);
+                assert_true((slot.at == off[i]) == !(a.inner >> i & 1));
+            }
+            all += plain;
+            others += !plain;
+            inner += a.inner != 0;
+        }
+    }
+    assert_true(all > 10000 && others > 10000 && inner > 1000);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(finds_what_the_loop_finds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(finds_what_the_loop_finds),
+                                       cmocka_unit_test(finds_the_slots_that_the_loop_finds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

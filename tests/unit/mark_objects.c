@@ -179,6 +179,44 @@ static void ignores_pointers_to_itself(void **state)
     free(p.b);
 }
 
+/* One that begins in a chunk of the marker and ends in the next one: both kinds of pointers to it may be its own. */
+enum { ROW = 300000, ROW_SIZE = 48 };
+static void **row_of[ROW];
+
+static int check_between(void *arg)
+{
+    unsigned n = 0;
+    (void)arg;
+    mark_collect(&m);
+    for (unsigned i = 0; i < ROW; i++) {
+        uintptr_t lo = (uintptr_t)row_of[i] - m.in.lo, hi = lo + ROW_SIZE - 8;
+        if (lo >> m.chunk_shift == hi >> m.chunk_shift) continue;
+        mark_value(&m, m.in.lo + hi); /* in the chunk that it ends in */
+        n++;
+    }
+    mark_drain(&m);
+    for (unsigned i = 0; i < ROW; i++) {
+        uintptr_t lo = (uintptr_t)row_of[i] - m.in.lo, hi = lo + ROW_SIZE - 8;
+        bool between = lo >> m.chunk_shift != hi >> m.chunk_shift;
+        EXPECT(marked(row_of[i]) == between && (!between || !by_start(row_of[i])));
+    }
+    EXPECT(n > 0);
+    return 0;
+}
+
+static void ignores_them_between_chunks(void **state)
+{
+    (void)state;
+
+    for (unsigned i = 0; i < ROW; i++) {
+        row_of[i] = calloc(1, ROW_SIZE);
+        row_of[i][0] = row_of[i];
+        row_of[i][ROW_SIZE / 8 - 1] = row_of[i];
+    }
+    assert_int_equal(in_child(check_between, NULL), 0);
+    for (unsigned i = 0; i < ROW; i++) free(row_of[i]);
+}
+
 /* Objects side by side, which are scanned as one: each still knows its own words from its neighbour's. */
 enum { NEIGHBOURS = 2000 };
 static struct neighbours {
@@ -379,6 +417,7 @@ int main(void)
         cmocka_unit_test(does_not_look_into_noscan),
         cmocka_unit_test(finds_nothing_through_freed_memory),
         cmocka_unit_test(ignores_pointers_to_itself),
+        cmocka_unit_test(ignores_them_between_chunks),
         cmocka_unit_test(tells_neighbours_apart),
         cmocka_unit_test(tells_pairs_of_neighbours_apart),
         cmocka_unit_test(knows_ends_from_starts),
