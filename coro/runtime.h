@@ -147,7 +147,7 @@ int sysmon_start(void);
 /* ---- lock_thread.c; on g0, but for the last two. */
 struct g *lock_thread_wait(struct m *m, struct g *stash); /* gives the p up until m's locked coroutine is to run */
 void lock_thread_pass(struct m *m, struct g *g);          /* m's p goes to the thread that g is locked to */
-bool lock_thread_ready(struct g *g);                      /* runnable, in no queue: runs on its thread; false: not yet */
+bool lock_thread_ready(struct g *g); /* runnable, in no queue: runs on its thread; false: not yet */
 void lock_thread_end(struct g *g);
 
 /* ---- timer.c */

@@ -23,9 +23,15 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
                 if (off > r->len) continue;
             }
             size_t chunk = off >> m->chunk_shift;
-            uint32_t flags = mark_full(m->to[chunk]) ? m->chunks[chunk].flags : 0;
-            if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
-            if ((flags & CHUNK_TURN) || !mark_append(m, chunk, off)) mark_now(m, off, 0, watch);
+            uint32_t flags = m->chunks[chunk].flags;
+            if (flags) {
+                if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
+                if (flags & CHUNK_TURN) {
+                    mark_now(m, off, 0, watch);
+                    continue;
+                }
+            }
+            if (!mark_append(m, chunk, off)) mark_now(m, off, 0, watch);
         }
         w += n;
     }
