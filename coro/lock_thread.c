@@ -42,9 +42,7 @@ void lock_thread_pass(struct m *m, struct g *g)
 bool lock_thread_ready(struct g *g)
 {
     if (!(g->flags & G_LOCKED) || atomic_load(&sched.nidle_p) == 0) return false;
-    colock_acquire(&sched.lock);
-    struct p *p = p_idle_get();
-    colock_release(&sched.lock);
+    struct p *p = p_idle_take();
     if (p) m_pass(g->m, p);
     return p != NULL;
 }

@@ -45,6 +45,14 @@ void p_idle_put(struct p *p)
     atomic_fetch_add(&sched.nidle_p, 1);
 }
 
+struct p *p_idle_take(void)
+{
+    colock_acquire(&sched.lock);
+    struct p *p = p_idle_get();
+    colock_release(&sched.lock);
+    return p;
+}
+
 void m_acquire(struct m *m, struct p *p)
 {
     atomic_store(&p->status, P_RUNNING);
@@ -262,9 +270,7 @@ void p_handoff(struct p *p)
 void m_finish_blocking(struct m *m, struct g *g)
 {
     g_set_status(g, G_RUNNABLE);
-    colock_acquire(&sched.lock);
-    struct p *p = p_idle_get();
-    colock_release(&sched.lock);
+    struct p *p = p_idle_take();
     if (p) {
         m_acquire(m, p);
         runq_put_next(p, g);

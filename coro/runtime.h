@@ -130,7 +130,8 @@ bool m_start(struct p *p, bool spinning);
 void m_stop(struct m *m); /* sleeps without a p; comes back with one */
 void m_acquire(struct m *m, struct p *p);
 struct p *m_release(struct m *m);
-struct p *p_idle_get(void); /* with sched.lock held */
+struct p *p_idle_get(void);  /* with sched.lock held */
+struct p *p_idle_take(void); /* the same without */
 void p_idle_put(struct p *p);
 void p_handoff(struct p *p);
 void m_setup_signals(struct m *m);

@@ -399,9 +399,7 @@ static void found(struct m *m)
 
 static bool try_idle_p(struct m *m)
 {
-    colock_acquire(&sched.lock);
-    struct p *p = p_idle_get();
-    colock_release(&sched.lock);
+    struct p *p = p_idle_take();
     if (!p) return false;
     m_acquire(m, p);
     return true;

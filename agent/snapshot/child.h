@@ -158,7 +158,7 @@ struct marker {
     struct mark_ranges small, large; /* marked and not yet scanned: objects; (rests of) large objects */
     struct mark_chunk *chunks;
     uint32_t **
-        to; /* of each: above the next free place in its last block. At the start of that no place is left, or the chunk has flags */
+        to; /* of each: above the next free place in its last block; at its start, there is none or the chunk has flags */
     uint32_t nchunks, chunk_shift, chunk_mask;
     struct mark_new *fresh; /* of the chunk whose turn it is */
     uint32_t *turns;        /* ring of the chunks that have pointers */

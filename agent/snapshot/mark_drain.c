@@ -91,7 +91,7 @@ static __attribute__((noinline)) void note_cover(struct marker *m, const uintptr
     if ((uintptr_t)w - object_base(m, o) >= span_elem(&m->spans[o.span])) cover_note(m, o, w, end);
 }
 
-/* ---- turns by block */
+/* ---- turns in no order */
 
 /* Of the object of the heap that at is in. */
 static __attribute__((noinline)) const uintptr_t *own_end(const struct marker *m, const uintptr_t *at)

@@ -131,7 +131,7 @@ INLINE void NAME(turn_in_order)(struct marker *m, struct mark_chunk *c, uintptr_
 {
     struct mark_run list[LIST + 64];
     unsigned n = 0, coming = 0;
-    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    const uint64_t *entries = chunk_entries(m, base);
     uint32_t word = c->words ? c->words - 1 : 0; /* none: only pointers to where no span is */
     struct gather g = {.at = {.page = UINTPTR_MAX},
                        .word = word,
@@ -140,7 +140,7 @@ INLINE void NAME(turn_in_order)(struct marker *m, struct mark_chunk *c, uintptr_
     for (struct mark_block *next; b; b = next) {
         next = b->next;
         const uint32_t *end = next ? b->at : rest;
-        for (unsigned i = 0; next && i < sizeof *next / LINE; i++) __builtin_prefetch((const char *)next + i * LINE);
+        fetch_block(next);
         for (const uint32_t *at = b->at + MARK_BLOCK; at-- > end;)
             gather(m, &g, base + *at, &entries[*at >> PAGE_SHIFT_SEEP], watch);
         mark_free_block(m, b);
@@ -167,7 +167,7 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
                                                                         const uint32_t *from, const uint32_t *to,
                                                                         struct mark_new *fresh)
 {
-    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    const uint64_t *entries = chunk_entries(m, base);
     uint64_t *marks = m->marks;
     uintptr_t lo = m->in.lo + base;
     bool watch = m->watch;
@@ -176,7 +176,9 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
     for (unsigned n; from > to;) {
         n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
         from -= n;
-        if (SLOTS(&s, &common, entries, m->kinds, from, n) && !watch) {
+        bool plain = watch ? slots_words(&s, &common, entries, m->kinds, from, n)
+                           : SLOTS(&s, &common, entries, m->kinds, from, n);
+        if (plain && !watch) {
             for (unsigned j = 0; j < FILTER_STEP; j++) {
                 uint64_t *mark = &marks[s.bit[j] >> 6], old = *mark, bit = 1ull << (s.bit[j] & 63);
                 if (old & bit) {
@@ -188,7 +190,6 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
             }
             continue;
         }
-        if (watch) slots_words(&s, &common, entries, m->kinds, from, n);
         for (unsigned j = 0; j < n; j++) {
             if (s.small >> j & 1)
                 fresh = mark_slot(m, &s, j, lo, fresh);
@@ -239,8 +240,7 @@ INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_bl
         end = m->fresh + coming;
         for (struct mark_block *next; b && end - now < FRESH; b = next) {
             next = b->next;
-            for (unsigned i = 0; next && i < sizeof *next / LINE; i++)
-                __builtin_prefetch((const char *)next + i * LINE);
+            fetch_block(next);
             end = NAME(mark_block)(m, base, b->at + MARK_BLOCK, next ? b->at : rest, end);
             mark_free_block(m, b);
         }

@@ -32,6 +32,18 @@ static inline void push_range(struct marker *m, uintptr_t lo, uintptr_t hi)
     push(__builtin_expect(hi - lo > MARK_PIECE, 0) ? &m->large : &m->small, lo, hi);
 }
 
+/* The page entries of the chunk that begins at base. */
+static inline const uint64_t *chunk_entries(const struct marker *m, uintptr_t base)
+{
+    return &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+}
+
+/* Asks for a block; NULL: none. */
+static inline void fetch_block(const struct mark_block *b)
+{
+    for (unsigned i = 0; b && i < sizeof *b / LINE; i++) __builtin_prefetch((const char *)b + i * LINE);
+}
+
 /* ---- one object */
 
 static void tell(struct marker *m, uintptr_t base, bool watched)
@@ -218,7 +230,7 @@ struct mark_run {
     uint32_t size, elem;
 };
 
-/* ---- turns by block */
+/* ---- turns in no order */
 
 /* Most of a block's pointers point to near where the one before does. */
 static bool in_order(const uint32_t *from, const uint32_t *end)
@@ -271,7 +283,7 @@ static void fetch_turn(const struct marker *m, uint32_t turn)
     const struct mark_chunk *c = &m->chunks[turn];
     if (!c->first->next || !c->words) return;
     uintptr_t base = (uintptr_t)turn << m->chunk_shift;
-    const uint64_t *entries = &m->pages[base >> ARENA_SHIFT][(base >> PAGE_SHIFT_SEEP) & (ARENA_PAGES - 1)];
+    const uint64_t *entries = chunk_entries(m, base);
     for (unsigned i = 0; i < sizeof *c->first / LINE; i++)
         __builtin_prefetch((const char *)c->first + i * LINE, 0, LEVEL_2);
     for (unsigned i = 0; i < MOST_ENTRIES; i += IN_LINE) __builtin_prefetch(entries + i, 0, LEVEL_2);
