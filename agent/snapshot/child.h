@@ -108,7 +108,9 @@ struct mark_chunk {
     struct mark_block *first, *last; /* NULL: none, and not in the queue */
     uint32_t *to;                    /* of one with flags: as marker.to */
     uint32_t words;                  /* the first mark word of its spans, + 1 */
-    uint32_t flags;
+    uint16_t flags;
+    uint8_t blocks; /* that wait, at most MARK_RIPE */
+    bool queued;
 };
 enum {
     CHUNK_COVERED = 1, /* has objects that cover.c wants to know references to */
@@ -163,7 +165,8 @@ struct marker {
     struct mark_new *fresh; /* of the chunk whose turn it is */
     uint32_t *turns;        /* ring of the chunks that have pointers */
     uint32_t first_turn, nturns;
-    struct mark_page now; /* where the last pointer was marked at once */
+    uint32_t *ripe, nripe; /* chunks that have MARK_RIPE blocks, the last one first */
+    struct mark_page now;  /* where the last pointer was marked at once */
     /* Of the chunk whose turn it is; all zero in between. */
     struct mark_found *found; /* by mark word, from that of the first page on */
     uint8_t *found_pages;     /* pages with some, not 0 */

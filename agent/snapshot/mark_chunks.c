@@ -16,6 +16,7 @@ void mark_chunks_init(struct marker *m, size_t heap_bytes, size_t span_pages)
     m->chunks = scratch_alloc(m->nchunks * sizeof *m->chunks);
     m->to = scratch_alloc(m->nchunks * sizeof *m->to);
     m->turns = scratch_alloc(m->nchunks * sizeof *m->turns);
+    m->ripe = scratch_alloc(m->nchunks * sizeof *m->ripe);
     m->chunk_mask = (1u << m->chunk_shift) - 1;
     m->fresh = scratch_alloc((FRESH + MARK_BLOCK + MARK_FAR) * sizeof *m->fresh);
     m->now.page = UINTPTR_MAX;
@@ -61,10 +62,14 @@ static bool add_block(struct marker *m, struct mark_chunk *c, uint32_t **to)
     if (c->first) {
         c->last->next = b;
     } else {
-        uint32_t at = m->first_turn + m->nturns++;
-        m->turns[at < m->nchunks ? at : at - m->nchunks] = (uint32_t)(c - m->chunks);
         c->first = b;
+        if (!c->queued) {
+            uint32_t at = m->first_turn + m->nturns++;
+            m->turns[at < m->nchunks ? at : at - m->nchunks] = (uint32_t)(c - m->chunks);
+            c->queued = true;
+        }
     }
+    if (c->blocks < MARK_RIPE && ++c->blocks == MARK_RIPE) m->ripe[m->nripe++] = (uint32_t)(c - m->chunks);
     c->last = b;
     *to = b->at + MARK_BLOCK;
     return true;

@@ -8,12 +8,25 @@
 
 /* A turn marks what FRESH objects' pointers point to (or a block's pointers more), and then scans them, all but the last MARK_FAR. */
 enum { FRESH = 4096, MARK_FAR = 64 };
+/* A chunk with that many blocks has its turn next: enough for a good one, and what that finds waits in the memory that it leaves. */
+enum { MARK_RIPE = 64 };
 
 static inline void mark_free_block(struct marker *m, struct mark_block *b)
 {
     b->next = m->free_blocks;
     m->free_blocks = b;
     m->used_blocks--;
+}
+
+/* The chunk that has its turn now; it may have had another one meanwhile, and no pointers. */
+static inline uint32_t mark_next_turn(struct marker *m)
+{
+    if (m->nripe) return m->ripe[--m->nripe];
+    uint32_t turn = m->turns[m->first_turn];
+    if (++m->first_turn == m->nchunks) m->first_turn = 0;
+    m->nturns--;
+    m->chunks[turn].queued = false;
+    return turn;
 }
 
 /* No place is left below. */

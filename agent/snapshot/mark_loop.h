@@ -44,6 +44,47 @@ INLINE void NAME(scan_objects)(struct marker *m, uintptr_t lo, size_t size, size
     NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)(lo + size), around, watch);
 }
 
+/* The object at lo points to nothing but the one behind it. */
+INLINE bool NAME(is_link)(const struct filter_ranges *r, uintptr_t lo, size_t size)
+{
+    const uintptr_t *w = (const uintptr_t *)lo, *stop = (const uintptr_t *)(lo + size), *only = NULL;
+    for (unsigned n; w < stop; w += n) {
+        n = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
+        unsigned hits = FILTER(w, n, r, false);
+        if (!hits) continue;
+        if (only || (hits & (hits - 1))) return false;
+        only = w + __builtin_ctz(hits);
+    }
+    return only && (*only & r->keep) == lo + size;
+}
+
+/* Objects of one page, from the marked one at lo on, each of which is all that the one before it points to: a list, in the order in which it
+ * was allocated. Marks them; the last one is left to be scanned: returns it. */
+INLINE uintptr_t NAME(skip_links)(struct marker *m, uintptr_t lo, size_t size)
+{
+    struct filter_ranges r = m->in;
+    uintptr_t next = lo + size, off = next - r.lo;
+    if (off >> PAGE_SHIFT_SEEP != m->now.page || (lo - r.lo) >> PAGE_SHIFT_SEEP != m->now.page || m->now.elem != size)
+        return lo;
+    uintptr_t end = r.lo + ((m->now.page + 1) << PAGE_SHIFT_SEEP);
+    uint32_t i = (uint32_t)((uint64_t)page_in(&m->now, off) * m->now.magic >> 32);
+    uint64_t *word = &m->marks[m->now.word + (i >> 6)], marks = *word;
+    while (next < end && NAME(is_link)(&r, lo, size)) {
+        if (&m->marks[m->now.word + (i >> 6)] != word) {
+            *word++ = marks;
+            marks = *word;
+        }
+        uint64_t bit = 1ull << (i++ & 63);
+        if (marks & bit) break;
+        marks |= bit;
+        lo = next;
+        next += size;
+        __builtin_prefetch((const void *)(lo + NEXT_BYTES));
+    }
+    *word = marks;
+    return lo;
+}
+
 /* Mostly the next object lies behind the last one and is as large. Where that is so, a processor that guesses right scans it before
  * it has followed the pointer: no value that is read leads from one to the next. */
 INLINE void NAME(scan_small)(struct marker *m, bool watch)
@@ -54,7 +95,10 @@ INLINE void NAME(scan_small)(struct marker *m, bool watch)
         const struct mark_range *r = &m->small.at[--m->small.n];
         size_t size = guessed(r->hi - r->lo, same);
         uintptr_t lo = guessed(r->lo, next);
-        if (lo == next) __builtin_prefetch((const void *)(lo + NEXT_BYTES));
+        if (lo == next) {
+            __builtin_prefetch((const void *)(lo + NEXT_BYTES));
+            if (size == same && !watch) lo = NAME(skip_links)(m, lo, size);
+        }
         NAME(scan_objects)(m, lo, size, size, watch);
         same = size;
         next = lo + size;
@@ -77,15 +121,35 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
 
 /* ---- turns in order */
 
+/* The words of a run that are pointers, as far as there is room for them; *from becomes the next word. */
+INLINE size_t NAME(find_run)(const struct filter_ranges *ranges, const uintptr_t **from, const uintptr_t *stop,
+                             const uintptr_t **hit, bool watch)
+{
+    struct filter_ranges r = *ranges;
+    const uintptr_t *w = *from;
+    size_t n = 0;
+    for (unsigned step; w < stop && n <= HITS; w += step) {
+        step = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
+        n += ADD(hit + n, w, FILTER(w, step, &r, watch));
+    }
+    *from = w;
+    return n;
+}
+
 /* The first `coming` of them are on their way from memory. Scans all but the last `leave`, which come next. */
 INLINE void NAME(scan_list)(struct marker *m, const struct mark_run *list, unsigned n, unsigned coming, unsigned leave,
                             bool watch)
 {
+    const uintptr_t *hit[HITS + FILTER_STEP + 1];
     for (; coming < AHEAD && coming < n; coming++) fetch(list[coming].lo, list[coming].size);
     for (unsigned i = 0; i + leave < n; i++) {
         if (leave || i + AHEAD < n) fetch(list[i + AHEAD].lo, list[i + AHEAD].size);
-        NAME(scan_objects)(m, list[i].lo, list[i].size, list[i].elem, watch);
-        NAME(scan_small)(m, watch);
+        const uintptr_t *w = (const uintptr_t *)list[i].lo, *stop = (const uintptr_t *)(list[i].lo + list[i].size);
+        while (w < stop) {
+            size_t hits = NAME(find_run)(&m->in, &w, stop, hit, watch);
+            follow(m, hit, hits, watch);
+            NAME(scan_small)(m, watch);
+        }
     }
 }
 
@@ -260,22 +324,22 @@ INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_bl
 
 INLINE void NAME(take_turn)(struct marker *m, bool watch)
 {
-    uint32_t turn = m->turns[m->first_turn];
-    if (++m->first_turn == m->nchunks) m->first_turn = 0;
-    m->nturns--;
+    uint32_t turn = mark_next_turn(m);
     struct mark_chunk *c = &m->chunks[turn];
     struct mark_block *b = c->first;
+    if (!b) return;
     uintptr_t base = (uintptr_t)turn << m->chunk_shift;
     const uint32_t *rest = c->flags ? c->to : m->to[turn];
     c->flags |= CHUNK_TURN;
     c->first = c->last = NULL;
     c->to = m->to[turn] = NULL;
-    if (m->nturns) fetch_turn(m, m->turns[m->first_turn]);
+    c->blocks = 0;
+    if (m->nturns) fetch_turn(m, m->nripe ? m->ripe[m->nripe - 1] : m->turns[m->first_turn]);
     if (in_order(b->at + MARK_BLOCK, b->next ? b->at : rest))
         NAME(turn_in_order)(m, c, base, b, rest, watch);
     else
         NAME(turn_by_block)(m, base, b, rest, watch);
-    c->flags &= ~(uint32_t)CHUNK_TURN;
+    c->flags &= (uint16_t)~CHUNK_TURN;
 }
 
 INLINE void NAME(drain)(struct marker *m, bool watch)

@@ -281,7 +281,7 @@ static void fetch_turn(const struct marker *m, uint32_t turn)
 {
     enum { MOST_ENTRIES = 256, MOST_WORDS = 640, IN_LINE = LINE / sizeof(uint64_t) };
     const struct mark_chunk *c = &m->chunks[turn];
-    if (!c->first->next || !c->words) return;
+    if (!c->first || !c->first->next || !c->words) return;
     uintptr_t base = (uintptr_t)turn << m->chunk_shift;
     const uint64_t *entries = chunk_entries(m, base);
     for (unsigned i = 0; i < sizeof *c->first / LINE; i++)

@@ -311,6 +311,7 @@ static struct {
     void **p[NODES];
     uint32_t words[NODES];
     bool freed[NODES], want[NODES], start[NODES];
+    uint32_t root;
 } graph;
 
 static uint64_t seed = 88172645463325252u;
@@ -324,6 +325,7 @@ static uint32_t next(uint32_t below)
 
 static void want_from(uint32_t first)
 {
+    graph.root = first;
     static uint32_t stack[NODES];
     static struct {
         uintptr_t base;
@@ -365,7 +367,7 @@ static int check_graph(void *arg)
     if (how->filter > m.filter) return 0; /* not on this machine */
     m.filter = how->filter;
     if (how->max_blocks) m.max_blocks = how->max_blocks - 1;
-    mark_value(&m, (uintptr_t)graph.p[1]);
+    mark_value(&m, (uintptr_t)graph.p[graph.root]);
     mark_drain(&m);
     uint32_t marked_ones = 0;
     for (uint32_t i = 0; i < NODES; i++) {
@@ -408,6 +410,45 @@ static void finds_the_same_with_every_filter_and_little_room(void **state)
         if (!graph.freed[i]) free(graph.p[i]);
 }
 
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t) * (void *const *)a, y = (uintptr_t) * (void *const *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Lists in the order of addresses, with breaks, other pointers, and links to the middle of the next node or to a freed one. */
+static void follows_lists_in_order(void **state)
+{
+    (void)state;
+    enum { SAME = 3000, ENTRIES = 256, STEP = NODES / ENTRIES, ROOT = NODES - 1 };
+    static const uint32_t words[] = {2, 4, 8, 8, 6, 26, 12, 128, 256, 16}; /* whole slots: no stale words behind */
+    seed = 88172645463325252u;
+    memset(graph.want, 0, sizeof graph.want);
+    memset(graph.start, 0, sizeof graph.start);
+    for (uint32_t i = 0; i < NODES; i++) {
+        graph.words[i] = i == ROOT ? ENTRIES : words[i / SAME % (sizeof words / sizeof *words)];
+        graph.p[i] = malloc(graph.words[i] * 8);
+        graph.freed[i] = i != ROOT && i % 97 == 0;
+        memset(graph.p[i], 0, malloc_usable_size(graph.p[i]));
+    }
+    for (uint32_t i = 0; i < ROOT; i += SAME)
+        qsort(&graph.p[i], (i + SAME < ROOT ? i + SAME : ROOT) - i, sizeof *graph.p, by_address);
+    for (uint32_t i = 0; i < ROOT; i++) {
+        if (next(25) && i + 1 < ROOT)
+            graph.p[i][next(graph.words[i])] = (char *)graph.p[i + 1] + (next(40) && !graph.freed[i + 1] ? 0 : 8);
+        uint32_t to = next(ROOT);
+        if (next(12) == 0 && !graph.freed[to]) graph.p[i][next(graph.words[i])] = graph.p[next(30) ? to : i];
+    }
+    for (uint32_t i = 0; i < ENTRIES; i++) graph.p[ROOT][i] = graph.freed[i * STEP] ? NULL : (void *)graph.p[i * STEP];
+    want_from(ROOT);
+    for (uint32_t i = 0; i < NODES; i++)
+        if (graph.freed[i]) free(graph.p[i]);
+    for (unsigned f = 0; f < 3; f++)
+        for (size_t room = 0; room < 3; room++) assert_int_equal(in_child(check_graph, &(struct how){f, room}), 0);
+    for (uint32_t i = 0; i < NODES; i++)
+        if (!graph.freed[i]) free(graph.p[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +463,7 @@ int main(void)
         cmocka_unit_test(tells_pairs_of_neighbours_apart),
         cmocka_unit_test(knows_ends_from_starts),
         cmocka_unit_test(finds_the_same_with_every_filter_and_little_room),
+        cmocka_unit_test(follows_lists_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
