@@ -3,7 +3,7 @@
  * The memory that a switch among 100,000 coroutines touches, by a bare loop: what the machine gives.   loop many COUNT
  *
  * Of each: one line of a dense table of descriptors, and LINES lines at the top of a stack, which stand 256 KiB apart, each written
- * to; two of the frame that a coroutine leaves, of 96 bytes and more, are the least there can be. The stack's address stands in the descriptor. Both
+ * to; two of the frame that a coroutine leaves, of 80 bytes and more, are the least there can be. The stack's address stands in the descriptor. Both
  * are fetched ahead, at the distance of DISTANCES that is best here. */
 #include <stdint.h>
 #include <stdio.h>

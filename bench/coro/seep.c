@@ -2,6 +2,7 @@
  *
  * seep's runtime in the loads of bench/coro.plan:   seep LOAD COUNT
  * Does COUNT operations and prints what one costs (ns, or bytes for "parked"). go.go, boost.cc and st.c do the same work. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 
 #include "coro.h"
 
-static long count;
+static long count, turns;
 static co_waitgroup wg;
 
 static double now(void)
@@ -19,30 +20,30 @@ static double now(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
+/* One of them times the turns from its second one on: by then all others have been started, and none has ended when it has had its last. */
+static double first_turn, last_turn;
+
 static void yielder(void *arg)
 {
-    long n = *(long *)arg;
-    for (long i = 0; i < n; i++) co_yield ();
+    bool clock = arg != NULL;
+    co_yield ();
+    if (clock) first_turn = now();
+    for (long i = 1; i < turns; i++) co_yield ();
+    if (clock) last_turn = now();
     co_wg_done(&wg);
 }
 
-/* `many` coroutines yield to each other. */
+/* `many` coroutines yield to each other, in the second round with warm stacks. */
 static double yields(long many)
 {
-    long each = count / many, warm = 3;
-    for (int round = 0;; round++) {
-        long *n = round ? &each : &warm;
+    for (int round = 0; round < 2; round++) {
+        turns = round ? count / many : 3;
         co_wg_add(&wg, many);
-        double begin = now();
         for (long i = 0; i < many; i++)
-            if (co_go(yielder, n) != 0) exit(1);
-        if (round) { /* what is timed are the switches: not the start */
-            co_yield ();
-            begin = now();
-        }
+            if (co_go(yielder, i ? NULL : &turns) != 0) exit(1);
         co_wg_wait(&wg);
-        if (round) return (now() - begin) / (double)(each * many);
     }
+    return (last_turn - first_turn) / (double)((turns - 1) * many);
 }
 static double load_yield(void)
 {
