@@ -101,31 +101,65 @@ static __attribute__((noinline)) const uintptr_t *own_end(const struct marker *m
     return (const uintptr_t *)(object_base(m, o) + span_elem(&m->spans[o.span]));
 }
 
-/* The word at `at` points to off, in a chunk that has flags or no room. */
-static __attribute__((noinline)) void follow_rare(struct marker *m, const uintptr_t *at, uintptr_t off)
+/* What pointers were taken from, word by word, once an address is needed: the objects from `now` on, in the chunk that begins at lo, and the words
+ * [w, stop) before them. i: the pointers that w is behind. */
+struct taken {
+    const uintptr_t *w, *stop;
+    const struct mark_new *now;
+    uintptr_t lo;
+    size_t i;
+};
+
+/* Where pointer i, one that is not behind t, stands. */
+static const uintptr_t *taken_from(const struct filter_ranges *r, struct taken *t, size_t i, bool watch)
+{
+    for (;; t->w++) {
+        while (t->w == t->stop) {
+            t->w = (const uintptr_t *)(t->lo + t->now->at);
+            t->stop = t->w + t->now++->size / sizeof *t->w;
+        }
+        if (filter_words(t->w, 1, r, watch) && t->i++ == i) return t->w++;
+    }
+}
+
+/* off is in an object that cover.c may want references to. */
+static bool is_covered(const struct marker *m, uintptr_t off)
+{
+    uint32_t kind = off < m->in.len ? mark_entry_kind(mark_page_entry(m, off)) : 0;
+    return kind == SPAN_KIND_LARGE || m->kinds[kind].covered;
+}
+
+/* Pointer i of t is off, in a chunk that has flags or no room. */
+static __attribute__((noinline)) void follow_rare(struct marker *m, struct taken *t, size_t i, uintptr_t off)
 {
     size_t chunk = off >> m->chunk_shift;
     uint32_t flags = m->chunks[chunk].flags;
-    if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, own_end(m, at));
-    if ((flags & CHUNK_TURN) || !mark_append_rare(m, chunk, off)) mark_now(m, off, (uintptr_t)at, m->watch);
+    const uintptr_t *at = NULL;
+    if ((flags & CHUNK_COVERED) && m->cover && is_covered(m, off)) {
+        at = taken_from(&m->in, t, i, m->watch);
+        note_cover(m, at, own_end(m, at));
+    }
+    if (!(flags & CHUNK_TURN) && mark_append_rare(m, chunk, off)) return;
+    if (mark_now(m, off, at ? (uintptr_t)at : FROM_UNKNOWN, m->watch)) return;
+    mark_now(m, off, (uintptr_t)taken_from(&m->in, t, i, m->watch), m->watch);
 }
 
-/* What the words at hit, pointers all, point to. */
-static inline __attribute__((always_inline)) void follow(struct marker *m, const uintptr_t *const *hit, size_t n,
-                                                         bool watch)
+/* The pointers of t. */
+static inline __attribute__((always_inline)) void follow(struct marker *m, struct taken t, const uintptr_t *hit,
+                                                         size_t n, bool watch)
 {
-    uintptr_t keep = m->in.keep, lo = m->in.lo;
     uint32_t **tails = m->to;
     uint32_t shift = m->chunk_shift, mask = m->chunk_mask;
     for (size_t i = 0; i < n; i++) {
-        uintptr_t p = *hit[i] & keep, off = p - lo;
+        uintptr_t off = hit[i];
         if (watch) {
+            uintptr_t p = off + m->in.lo;
             if (p - m->in.slo[0] < m->in.slen[0] || p - m->in.slo[1] < m->in.slen[1]) m->stack_word(m->hit_arg, p);
             if (off > m->in.len) continue;
         }
         uint32_t **last = &tails[off >> shift], *to = *last;
         if (__builtin_expect(mark_full(to), 0)) {
-            follow_rare(m, hit[i], off);
+            follow_rare(m, &t, i, off);
             continue;
         }
         *--to = (uint32_t)off & mask;
@@ -133,26 +167,26 @@ static inline __attribute__((always_inline)) void follow(struct marker *m, const
     }
 }
 
-static __attribute__((noinline)) void follow_all(struct marker *m, const uintptr_t *const *hit, size_t n)
+static __attribute__((noinline)) void follow_all(struct marker *m, struct taken t, const uintptr_t *hit, size_t n)
 {
-    follow(m, hit, n, false);
+    follow(m, t, hit, n, false);
 }
 
 #define FILTER filter_words
-#define ADD    add_words
-#define SLOTS  slots_words
+#define TAKE   take_words
+#define COMMON common_words
 #define CODE
 #define NAME(f) f##_words
 #include "agent/snapshot/mark_loop.h"
 #define FILTER  filter_avx2
-#define ADD     add_avx2
-#define SLOTS   slots_words
+#define TAKE    take_avx2
+#define COMMON  common_words
 #define CODE    FILTER_AVX2_CODE
 #define NAME(f) f##_avx2
 #include "agent/snapshot/mark_loop.h"
 #define FILTER  filter_avx512
-#define ADD     add_avx512
-#define SLOTS   slots_avx512
+#define TAKE    take_avx512
+#define COMMON  common_avx512
 #define CODE    FILTER_AVX512_CODE
 #define NAME(f) f##_avx512
 #include "agent/snapshot/mark_loop.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The inner loops of mark_drain.c, which includes this once for each kind of filter, with
- *     FILTER, ADD, SLOTS   the functions of mark_x86_64.h
+ *     FILTER, TAKE, COMMON the functions of mark_x86_64.h
  *     CODE                 the attributes that code with it needs
  *     NAME(f)              the name of f in this kind
  * since a compiler inlines no function into code for another machine. No guard, on purpose. */
@@ -27,11 +27,11 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
             if (flags) {
                 if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
                 if (flags & CHUNK_TURN) {
-                    mark_now(m, off, 0, watch);
+                    mark_now(m, off, FROM_ELSEWHERE, watch);
                     continue;
                 }
             }
-            if (!mark_append(m, chunk, off)) mark_now(m, off, 0, watch);
+            if (!mark_append(m, chunk, off)) mark_now(m, off, FROM_ELSEWHERE, watch);
         }
         w += n;
     }
@@ -121,16 +121,16 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
 
 /* ---- turns in order */
 
-/* The words of a run that are pointers, as far as there is room for them; *from becomes the next word. */
-INLINE size_t NAME(find_run)(const struct filter_ranges *ranges, const uintptr_t **from, const uintptr_t *stop,
-                             const uintptr_t **hit, bool watch)
+/* The pointers of a run, as far as there is room for them; *from becomes the next word. */
+INLINE size_t NAME(take_run)(const struct filter_ranges *ranges, const uintptr_t **from, const uintptr_t *stop,
+                             uintptr_t *hit, bool watch)
 {
     struct filter_ranges r = *ranges;
     const uintptr_t *w = *from;
     size_t n = 0;
     for (unsigned step; w < stop && n <= HITS; w += step) {
         step = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
-        n += ADD(hit + n, w, FILTER(w, step, &r, watch));
+        n += TAKE(hit + n, w, step, &r, watch);
     }
     *from = w;
     return n;
@@ -140,14 +140,14 @@ INLINE size_t NAME(find_run)(const struct filter_ranges *ranges, const uintptr_t
 INLINE void NAME(scan_list)(struct marker *m, const struct mark_run *list, unsigned n, unsigned coming, unsigned leave,
                             bool watch)
 {
-    const uintptr_t *hit[HITS + FILTER_STEP + 1];
+    uintptr_t hit[HITS + FILTER_STEP + 1];
     for (; coming < AHEAD && coming < n; coming++) fetch(list[coming].lo, list[coming].size);
     for (unsigned i = 0; i + leave < n; i++) {
         if (leave || i + AHEAD < n) fetch(list[i + AHEAD].lo, list[i + AHEAD].size);
         const uintptr_t *w = (const uintptr_t *)list[i].lo, *stop = (const uintptr_t *)(list[i].lo + list[i].size);
         while (w < stop) {
-            size_t hits = NAME(find_run)(&m->in, &w, stop, hit, watch);
-            follow(m, hit, hits, watch);
+            struct taken t = {.w = w, .stop = stop};
+            follow(m, t, hit, NAME(take_run)(&m->in, &w, stop, hit, watch), watch);
             NAME(scan_small)(m, watch);
         }
     }
@@ -229,31 +229,34 @@ INLINE void NAME(turn_in_order)(struct marker *m, struct mark_chunk *c, uintptr_
  * returns its end. */
 static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct marker *m, uintptr_t base,
                                                                         const uint32_t *from, const uint32_t *to,
+                                                                        struct mark_common *common,
                                                                         struct mark_new *fresh)
 {
     const uint64_t *entries = chunk_entries(m, base);
     uint64_t *marks = m->marks;
     uintptr_t lo = m->in.lo + base;
     bool watch = m->watch;
-    struct mark_common common = {UINT32_MAX, 0, 0};
-    struct mark_slots s;
-    for (unsigned n; from > to;) {
-        n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
-        from -= n;
-        bool plain = watch ? slots_words(&s, &common, entries, m->kinds, from, n)
-                           : SLOTS(&s, &common, entries, m->kinds, from, n);
-        if (plain && !watch) {
-            for (unsigned j = 0; j < FILTER_STEP; j++) {
-                uint64_t *mark = &marks[s.bit[j] >> 6], old = *mark, bit = 1ull << (s.bit[j] & 63);
-                if (old & bit) {
-                    mark_start_again(m, s.bit[j], lo + (uint32_t)s.slot[j]);
-                    continue;
-                }
-                *mark = old | bit;
-                memcpy(fresh++, &s.slot[j], sizeof *fresh);
+    _Alignas(64) uint64_t bits[MARK_BLOCK + FILTER_STEP], slots[MARK_BLOCK + FILTER_STEP];
+    while (from > to) {
+        size_t k = 0;
+        if (!watch && common->kind != UINT32_MAX)
+            for (unsigned n; from > to; from -= n, k += n) {
+                n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
+                if (!COMMON(bits + k, slots + k, common, entries, from - n, n)) break;
             }
-            continue;
+        for (size_t j = 0; j < k; j++) {
+            uint64_t *mark = &marks[bits[j] >> 6], old = *mark, bit = 1ull << (bits[j] & 63);
+            if (old & bit) {
+                mark_start_again(m, bits[j], lo + (uint32_t)slots[j]);
+                continue;
+            }
+            *mark = old | bit;
+            memcpy(fresh++, &slots[j], sizeof *fresh);
         }
+        unsigned n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
+        struct mark_slots s;
+        from -= n;
+        if (n) slots_words(&s, common, entries, m->kinds, from, n);
         for (unsigned j = 0; j < n; j++) {
             if (s.small >> j & 1)
                 fresh = mark_slot(m, &s, j, lo, fresh);
@@ -264,36 +267,37 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
     return fresh;
 }
 
-/* The words that are pointers, of as many objects as there is room for; *fresh becomes the next one. Asks for the memory of those MARK_FAR
- * behind. An object's pointers into itself are among them. */
-INLINE size_t NAME(find)(const struct filter_ranges *ranges, uintptr_t lo, const struct mark_new **fresh,
-                         const struct mark_new *end, const uintptr_t **hit, bool watch)
+/* The pointers of as many objects as there is room for; *fresh becomes the next one. Asks for the memory of those MARK_FAR behind. An object's
+ * pointers into itself are among them. */
+INLINE size_t NAME(take_objects)(const struct filter_ranges *ranges, uintptr_t lo, const struct mark_new **fresh,
+                                 const struct mark_new *end, uintptr_t *hit, bool watch)
 {
     struct filter_ranges r = *ranges;
     const struct mark_new *now = *fresh;
     size_t n = 0;
-    for (; now < end && n <= HITS - MARK_PIECE / sizeof **hit; now++) {
+    for (; now < end && n <= HITS - MARK_PIECE / sizeof *hit; now++) {
         fetch(lo + now[MARK_FAR].at, now[MARK_FAR].size);
         uintptr_t at = lo + now->at;
         const uintptr_t *w = (const uintptr_t *)at, *stop = (const uintptr_t *)(at + now->size);
-        for (; stop - w >= FILTER_STEP; w += FILTER_STEP) n += ADD(hit + n, w, FILTER(w, FILTER_STEP, &r, watch));
-        if (w < stop) n += ADD(hit + n, w, FILTER(w, (unsigned)(stop - w), &r, watch));
+        for (; stop - w >= FILTER_STEP; w += FILTER_STEP) n += TAKE(hit + n, w, FILTER_STEP, &r, watch);
+        if (w < stop) n += TAKE(hit + n, w, (unsigned)(stop - w), &r, watch);
     }
     *fresh = now;
     return n;
 }
 
-static CODE __attribute__((noinline)) size_t NAME(find_all)(const struct filter_ranges *r, uintptr_t lo,
-                                                            const struct mark_new **fresh, const struct mark_new *end,
-                                                            const uintptr_t **hit)
+static CODE __attribute__((noinline)) size_t NAME(take_each)(const struct filter_ranges *r, uintptr_t lo,
+                                                             const struct mark_new **fresh, const struct mark_new *end,
+                                                             uintptr_t *hit)
 {
-    return NAME(find)(r, lo, fresh, end, hit, false);
+    return NAME(take_objects)(r, lo, fresh, end, hit, false);
 }
 
 INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_block *b, const uint32_t *rest,
                                 bool watch)
 {
-    const uintptr_t *hit[HITS + FILTER_STEP];
+    uintptr_t hit[HITS + FILTER_STEP];
+    struct mark_common common = {UINT32_MAX, 0, 0};
     const struct mark_new *now = m->fresh;
     struct mark_new *end = m->fresh;
     uintptr_t lo = m->in.lo + base;
@@ -305,18 +309,19 @@ INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_bl
         for (struct mark_block *next; b && end - now < FRESH; b = next) {
             next = b->next;
             fetch_block(next);
-            end = NAME(mark_block)(m, base, b->at + MARK_BLOCK, next ? b->at : rest, end);
+            end = NAME(mark_block)(m, base, b->at + MARK_BLOCK, next ? b->at : rest, &common, end);
             mark_free_block(m, b);
         }
         for (; coming < MARK_FAR && now + coming < end; coming++) fetch(lo + now[coming].at, now[coming].size);
-        memset(end, 0, MARK_FAR * sizeof *end); /* find() asks for those, too */
+        memset(end, 0, MARK_FAR * sizeof *end); /* take_objects() asks for those, too */
         const struct mark_new *stop = b ? end - MARK_FAR : end;
         while (now < stop) {
             const struct mark_new *part = stop - now > PART ? now + PART : stop;
+            struct taken t = {.now = now, .lo = lo};
             if (watch)
-                follow(m, hit, NAME(find)(&m->in, lo, &now, part, hit, true), true);
+                follow(m, t, hit, NAME(take_objects)(&m->in, lo, &now, part, hit, true), true);
             else
-                follow_all(m, hit, NAME(find_all)(&m->in, lo, &now, part, hit));
+                follow_all(m, t, hit, NAME(take_each)(&m->in, lo, &now, part, hit));
             NAME(scan_small)(m, watch);
         }
     }
@@ -373,7 +378,7 @@ static CODE void NAME(scan_any)(struct marker *m, const uintptr_t *w, const uint
 
 #undef INLINE
 #undef FILTER
-#undef ADD
-#undef SLOTS
+#undef TAKE
+#undef COMMON
 #undef CODE
 #undef NAME

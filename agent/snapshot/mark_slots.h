@@ -126,10 +126,14 @@ static inline uint32_t page_in(const struct mark_page *now, uintptr_t off)
     return (uint32_t)(off & ((1u << PAGE_SHIFT_SEEP) - 1)) + now->in;
 }
 
-/* Marks what off points to, and has it scanned next. from: the address of the pointer, if that is in an object that it may point into. */
-static inline __attribute__((always_inline)) void mark_now(struct marker *m, uintptr_t off, uintptr_t from, bool watch)
+/* What mark_now() may be told of the address of a pointer. */
+enum { FROM_ELSEWHERE = 0, /* it is in no object that it may point into */ FROM_UNKNOWN = 1 };
+
+/* Marks what off points to, and has it scanned next. from: the address of the pointer, if that is in an object that it may point into. False:
+ * that counts here, and is not known; nothing was done. */
+static inline __attribute__((always_inline)) bool mark_now(struct marker *m, uintptr_t off, uintptr_t from, bool watch)
 {
-    if (off >> PAGE_SHIFT_SEEP != m->now.page && !look_at(m, &m->now, off, mark_page_entry(m, off), watch)) return;
+    if (off >> PAGE_SHIFT_SEEP != m->now.page && !look_at(m, &m->now, off, mark_page_entry(m, off), watch)) return true;
     uint32_t in = page_in(&m->now, off), elem = m->now.elem;
     uint64_t product = (uint64_t)in * m->now.magic, i = product >> 32;
     size_t word = m->now.word + (i >> 6);
@@ -143,16 +147,19 @@ static inline __attribute__((always_inline)) void mark_now(struct marker *m, uin
         __asm__("" : "+r"(base));
     }
     if (m->marks[word] & bit) {
-        if (!interior && __builtin_expect(((w->free | w->inner) & bit) != 0, 0) && from - base >= elem)
-            mark_again(m, w, bit, base, watch);
-        return;
+        if (!interior && __builtin_expect(((w->free | w->inner) & bit) != 0, 0)) {
+            if (from == FROM_UNKNOWN) return false;
+            if (from - base >= elem) mark_again(m, w, bit, base, watch);
+        }
+        return true;
     }
     m->marks[word] |= bit;
     if (__builtin_expect(interior, 0)) w->inner |= bit;
     if (watch) tell(m, base, w->extra & bit); /* m->now may be another page after that */
-    if (noscan) return;
+    if (noscan) return true;
     __builtin_prefetch((const void *)base);
     push_range(m, base, base + elem);
+    return true;
 }
 
 /* ---- turns in order: pointers to slots, slots to objects */

@@ -66,27 +66,39 @@ static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned filter_av
     return low | four_avx2(w + 4, _mm256_loadu_si256((const __m256i *)(which + 4)), r, stacks) << 4;
 }
 
-static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned filter_avx512(const uintptr_t *w, unsigned n,
+/* The offsets of the words from r->lo. */
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE __m512i compare_avx512(unsigned *hits,
+                                                                                       const uintptr_t *w, unsigned n,
                                                                                        const struct filter_ranges *r,
                                                                                        bool stacks)
 {
     __mmask8 which = (__mmask8)(0xffu >> (FILTER_STEP - n));
     __m512i v = n == FILTER_STEP ? _mm512_loadu_si512(w) : _mm512_maskz_loadu_epi64(which, w);
     v = _mm512_and_si512(v, _mm512_set1_epi64((long long)r->keep));
-    unsigned hits = _mm512_cmple_epu64_mask(_mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->lo)),
-                                            _mm512_set1_epi64((long long)r->len));
+    __m512i off = _mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->lo));
+    *hits = _mm512_cmple_epu64_mask(off, _mm512_set1_epi64((long long)r->len));
     if (stacks)
         for (int i = 0; i < 2; i++)
-            hits |= _mm512_cmplt_epu64_mask(_mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->slo[i])),
-                                            _mm512_set1_epi64((long long)r->slen[i]));
-    return n == FILTER_STEP ? hits : hits & which;
+            *hits |= _mm512_cmplt_epu64_mask(_mm512_sub_epi64(v, _mm512_set1_epi64((long long)r->slo[i])),
+                                             _mm512_set1_epi64((long long)r->slen[i]));
+    if (n != FILTER_STEP) *hits &= which;
+    return off;
+}
+
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned filter_avx512(const uintptr_t *w, unsigned n,
+                                                                                       const struct filter_ranges *r,
+                                                                                       bool stacks)
+{
+    unsigned hits;
+    (void)compare_avx512(&hits, w, n, r, stacks);
+    return hits;
 }
 
 /* What at most FILTER_STEP pointers point to. A bit for each in the rest: it is in a span of small slots (else nothing of the others holds),
  * not at the start of its slot, in one that is not scanned, in one of more than MARK_PIECE bytes. */
 struct mark_slots {
-    _Alignas(64) uint64_t bit[FILTER_STEP]; /* of marker.marks */
-    uint64_t slot[FILTER_STEP];             /* a struct mark_new each */
+    uint64_t bit[FILTER_STEP];  /* of marker.marks */
+    uint64_t slot[FILTER_STEP]; /* a struct mark_new each */
     unsigned small, inner, noscan, large;
 };
 /* The kind of most spans around, one that is scanned and of which no slot is large; UINT32_MAX: not known. */
@@ -94,9 +106,8 @@ struct mark_common {
     uint32_t kind, magic, elem;
 };
 
-/* Of the n offsets at off, in a chunk that has these page entries. True: all FILTER_STEP are starts of slots that are scanned and not large;
- * only then may the bits not be set. */
-static inline __attribute__((always_inline)) bool slots_words(struct mark_slots *s, struct mark_common *common,
+/* Of the n offsets at off, in a chunk that has these page entries. *common becomes a kind that was among them. */
+static inline __attribute__((always_inline)) void slots_words(struct mark_slots *s, struct mark_common *common,
                                                               const uint64_t *entries, const struct span_kind *kinds,
                                                               const uint32_t *off, unsigned n)
 {
@@ -118,19 +129,25 @@ static inline __attribute__((always_inline)) bool slots_words(struct mark_slots 
         s->large |= (unsigned)(k->elem > MARK_PIECE) << j;
         if (!k->noscan && k->elem <= MARK_PIECE) *common = (struct mark_common){kind, k->magic, k->elem};
     }
-    return s->small == (1u << FILTER_STEP) - 1 && !(s->inner | s->noscan | s->large);
 }
 
-/* All of the common kind, or as above. */
-static inline __attribute__((always_inline)) FILTER_AVX512_CODE bool slots_avx512(struct mark_slots *s,
-                                                                                  struct mark_common *common,
-                                                                                  const uint64_t *entries,
-                                                                                  const struct span_kind *kinds,
-                                                                                  const uint32_t *off, unsigned n)
+/* True: all n are starts of slots of the common kind; only then does what is written count. There is room for FILTER_STEP. */
+static inline __attribute__((always_inline)) bool common_words(uint64_t *bit, uint64_t *slot,
+                                                               const struct mark_common *common,
+                                                               const uint64_t *entries, const uint32_t *off, unsigned n)
 {
-    if (n < FILTER_STEP) return slots_words(s, common, entries, kinds, off, n);
+    (void)bit, (void)slot, (void)common, (void)entries, (void)off, (void)n;
+    return false; /* one by one it is no faster than the other way */
+}
+
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE bool common_avx512(uint64_t *bit, uint64_t *slot,
+                                                                                   const struct mark_common *common,
+                                                                                   const uint64_t *entries,
+                                                                                   const uint32_t *off, unsigned n)
+{
     const __m512i low = _mm512_set1_epi64(UINT32_MAX), magic = _mm512_set1_epi64(common->magic);
-    __m256i o = _mm256_loadu_si256((const __m256i *)off);
+    __mmask8 which = (__mmask8)(0xffu >> (FILTER_STEP - n));
+    __m256i o = _mm256_maskz_loadu_epi32(which, off);
     __m512i o64 = _mm512_cvtepu32_epi64(o);
     __m512i e = _mm512_i32gather_epi64(_mm256_srli_epi32(o, PAGE_SHIFT_SEEP), entries, 8);
     __m512i in = _mm512_add_epi64(_mm512_and_si512(_mm512_srli_epi64(e, 32), _mm512_set1_epi64(ENTRY_IN_MASK)),
@@ -138,43 +155,48 @@ static inline __attribute__((always_inline)) FILTER_AVX512_CODE bool slots_avx51
     __m512i product = _mm512_mul_epu32(in, magic);
     __mmask8 others = _mm512_cmpneq_epi64_mask(_mm512_srli_epi64(e, 54), _mm512_set1_epi64(common->kind)) |
                       _mm512_cmpge_epu64_mask(_mm512_and_si512(product, low), magic);
-    if (others) return slots_words(s, common, entries, kinds, off, n);
     _mm512_storeu_si512(
-        s->bit, _mm512_add_epi64(_mm512_slli_epi64(_mm512_and_si512(e, low), 6), _mm512_srli_epi64(product, 32)));
-    _mm512_storeu_si512(s->slot, _mm512_or_si512(o64, _mm512_set1_epi64((long long)((uint64_t)common->elem << 32))));
-    return true;
+        bit, _mm512_add_epi64(_mm512_slli_epi64(_mm512_and_si512(e, low), 6), _mm512_srli_epi64(product, 32)));
+    _mm512_storeu_si512(slot, _mm512_or_si512(o64, _mm512_set1_epi64((long long)((uint64_t)common->elem << 32))));
+    return !(others & which);
 }
 
-/* The addresses of those of the words at w that have a bit; there is room for FILTER_STEP. Returns how many they are. */
-static inline __attribute__((always_inline)) unsigned add_words(const uintptr_t **to, const uintptr_t *w, unsigned bits)
+/* Puts the offsets from r->lo of those of the n words at w that are pointers to `to`, which has room for FILTER_STEP; returns how many. */
+static inline __attribute__((always_inline)) unsigned take_words(uintptr_t *to, const uintptr_t *w, unsigned n,
+                                                                 const struct filter_ranges *r, bool stacks)
 {
-    unsigned n = 0;
-    for (; bits; bits &= bits - 1) to[n++] = w + __builtin_ctz(bits);
-    return n;
+    unsigned taken = 0;
+    for (unsigned bits = filter_words(w, n, r, stacks); bits; bits &= bits - 1)
+        to[taken++] = (w[__builtin_ctz(bits)] & r->keep) - r->lo;
+    return taken;
 }
 
 /* Most objects have at most two pointers: how many is not guessed. */
-static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned add_avx2(const uintptr_t **to,
-                                                                                const uintptr_t *w, unsigned bits)
+static inline __attribute__((always_inline)) FILTER_AVX2_CODE unsigned take_avx2(uintptr_t *to, const uintptr_t *w,
+                                                                                 unsigned n,
+                                                                                 const struct filter_ranges *r,
+                                                                                 bool stacks)
 {
-    unsigned n = (unsigned)__builtin_popcount(bits), none = 1u << FILTER_STEP;
-    to[0] = w + __builtin_ctz(bits | none);
+    unsigned bits = filter_avx2(w, n, r, stacks), taken = (unsigned)__builtin_popcount(bits), one = 1;
+    to[0] = (w[__builtin_ctz(bits | one << (n - 1))] & r->keep) - r->lo;
     bits &= bits - 1;
-    to[1] = w + __builtin_ctz(bits | none);
-    for (unsigned i = 2; i < n; i++) {
+    to[1] = (w[__builtin_ctz(bits | one << (n - 1))] & r->keep) - r->lo;
+    for (unsigned i = 2; i < taken; i++) {
         bits &= bits - 1;
-        to[i] = w + __builtin_ctz(bits);
+        to[i] = (w[__builtin_ctz(bits)] & r->keep) - r->lo;
     }
-    return n;
+    return taken;
 }
 
-static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned add_avx512(const uintptr_t **to,
-                                                                                    const uintptr_t *w, unsigned bits)
+static inline __attribute__((always_inline)) FILTER_AVX512_CODE unsigned take_avx512(uintptr_t *to, const uintptr_t *w,
+                                                                                     unsigned n,
+                                                                                     const struct filter_ranges *r,
+                                                                                     bool stacks)
 {
-    __m512i at =
-        _mm512_add_epi64(_mm512_set1_epi64((long long)(uintptr_t)w), _mm512_setr_epi64(0, 8, 16, 24, 32, 40, 48, 56));
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64((__mmask8)bits, at));
-    return (unsigned)__builtin_popcount(bits);
+    unsigned hits;
+    __m512i v = compare_avx512(&hits, w, n, r, stacks);
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64((__mmask8)hits, v));
+    return (unsigned)__builtin_popcount(hits);
 }
 
 static inline enum filter_kind filter_best(void)

@@ -19,20 +19,21 @@ static FILTER_AVX512_CODE unsigned by_avx512(const uintptr_t *w, unsigned n, con
 {
     return filter_avx512(w, n, r, stacks);
 }
-static FILTER_AVX2_CODE unsigned add_by_avx2(const uintptr_t **to, const uintptr_t *w, unsigned bits)
+static FILTER_AVX2_CODE unsigned taken_by_avx2(uintptr_t *to, const uintptr_t *w, unsigned n,
+                                               const struct filter_ranges *r, bool stacks)
 {
-    return add_avx2(to, w, bits);
+    return take_avx2(to, w, n, r, stacks);
 }
-static FILTER_AVX512_CODE unsigned add_by_avx512(const uintptr_t **to, const uintptr_t *w, unsigned bits)
+static FILTER_AVX512_CODE unsigned taken_by_avx512(uintptr_t *to, const uintptr_t *w, unsigned n,
+                                                   const struct filter_ranges *r, bool stacks)
 {
-    return add_avx512(to, w, bits);
+    return take_avx512(to, w, n, r, stacks);
 }
 
-static FILTER_AVX512_CODE bool slots_by_avx512(struct mark_slots *s, struct mark_common *common,
-                                               const uint64_t *entries, const struct span_kind *kinds,
-                                               const uint32_t *off, unsigned n)
+static FILTER_AVX512_CODE bool common_by_avx512(uint64_t *bit, uint64_t *slot, const struct mark_common *common,
+                                                const uint64_t *entries, const uint32_t *off, unsigned n)
 {
-    return slots_avx512(s, common, entries, kinds, off, n);
+    return common_avx512(bit, slot, common, entries, off, n);
 }
 
 static uint64_t seed = 88172645463325252u;
@@ -73,16 +74,18 @@ static void finds_what_the_loop_finds(void **state)
         unsigned want = filter_words(w, n, &r, stacks);
         assert_int_equal(by_avx2(w, n, &r, stacks), want);
         if (best == FILTER_AVX512) assert_int_equal(by_avx512(w, n, &r, stacks), want);
-        const uintptr_t *a[FILTER_STEP], *b[FILTER_STEP];
-        unsigned added = add_words(a, w, want);
-        assert_int_equal(added, __builtin_popcount(want));
-        assert_int_equal(add_by_avx2(b, w, want), added);
-        if (added) assert_memory_equal(a, b, added * sizeof *a);
+        uintptr_t a[FILTER_STEP], b[FILTER_STEP];
+        unsigned taken = take_words(a, w, n, &r, stacks);
+        assert_int_equal(taken, __builtin_popcount(want));
+        for (unsigned i = 0; i < taken; i++, want &= want - 1)
+            assert_int_equal(a[i], (w[__builtin_ctz(want)] & r.keep) - r.lo);
+        assert_int_equal(taken_by_avx2(b, w, n, &r, stacks), taken);
+        if (taken) assert_memory_equal(a, b, taken * sizeof *a);
         if (best == FILTER_AVX512) {
-            assert_int_equal(add_by_avx512(b, w, want), added);
-            if (added) assert_memory_equal(a, b, added * sizeof *a);
+            assert_int_equal(taken_by_avx512(b, w, n, &r, stacks), taken);
+            if (taken) assert_memory_equal(a, b, taken * sizeof *a);
         }
-        hits += (unsigned)__builtin_popcount(want);
+        hits += taken;
         free(w);
     }
     assert_true(hits > 5000);
@@ -117,7 +120,7 @@ static void finds_the_slots_that_the_loop_finds(void **state)
         uint64_t entries[PAGES];
         uint32_t one = round % 4 ? (uint32_t)(2 + round % 6) : 0;
         fill_chunk(entries, kinds, one);
-        struct mark_common common = {UINT32_MAX, 0, 0}, same = common;
+        struct mark_common common = {UINT32_MAX, 0, 0};
         for (int k = 0; k < 50; k++) {
             uint32_t off[FILTER_STEP];
             unsigned n = k % 5 ? FILTER_STEP : 1 + (unsigned)(next() % FILTER_STEP);
@@ -127,26 +130,31 @@ static void finds_the_slots_that_the_loop_finds(void **state)
                 uint32_t elem = kinds[mark_entry_kind(e)].elem, in = mark_entry_in(e, off[i]);
                 if (elem && next() % 32 && in % elem <= off[i]) off[i] -= in % elem; /* mostly starts */
             }
-            struct mark_slots a, b;
-            bool plain = slots_words(&a, &same, entries, kinds, off, n);
-            assert_int_equal(slots_by_avx512(&b, &common, entries, kinds, off, n), plain);
-            if (!plain) {
-                assert_int_equal(a.small, b.small);
-                assert_int_equal(a.inner, b.inner);
-                assert_int_equal(a.noscan, b.noscan);
-                assert_int_equal(a.large, b.large);
+            struct mark_common before = common;
+            struct mark_slots a;
+            slots_words(&a, &common, entries, kinds, off, n);
+            uint64_t bits[FILTER_STEP], slots[FILTER_STEP];
+            bool same = before.kind != UINT32_MAX,
+                 found = same && common_by_avx512(bits, slots, &before, entries, off, n);
+            for (unsigned i = 0; i < n; i++)
+                same =
+                    same && mark_entry_kind(entries[off[i] >> PAGE_SHIFT_SEEP]) == before.kind && !(a.inner >> i & 1);
+            assert_int_equal(found, same);
+            if (found) {
+                assert_int_equal(a.small, (1u << n) - 1);
+                assert_int_equal(a.inner | a.noscan | a.large, 0);
+                assert_memory_equal(a.bit, bits, n * sizeof *bits);
+                assert_memory_equal(a.slot, slots, n * sizeof *slots);
             }
             for (unsigned i = 0; i < n; i++) {
                 if (!(a.small >> i & 1)) continue;
-                assert_int_equal(a.bit[i], b.bit[i]);
-                assert_int_equal(a.slot[i], b.slot[i]);
                 struct mark_new slot;
                 memcpy(&slot, &a.slot[i], sizeof slot);
                 assert_true((int32_t)slot.at <= (int32_t)off[i] && off[i] - slot.at < slot.size);
                 assert_true((slot.at == off[i]) == !(a.inner >> i & 1));
             }
-            all += plain;
-            others += !plain;
+            all += found;
+            others += !found;
             inner += a.inner != 0;
         }
     }
