@@ -7,9 +7,9 @@
 #include "agent/snapshot/child.h"
 
 /* A turn marks what FRESH objects' pointers point to (or a block's pointers more), and then scans them, all but the last MARK_FAR. */
-enum { FRESH = 4096, MARK_FAR = 64 };
+enum { FRESH = 4096, MARK_FAR = 256 };
 /* A chunk with that many blocks has its turn next: enough for a good one, and what that finds waits in the memory that it leaves. */
-enum { MARK_RIPE = 64 };
+enum { MARK_RIPE = 128 };
 
 static inline void mark_free_block(struct marker *m, struct mark_block *b)
 {

@@ -226,11 +226,12 @@ INLINE void NAME(turn_in_order)(struct marker *m, struct mark_chunk *c, uintptr_
 /* ---- turns in no order */
 
 /* Marks what the pointers below `from`, down to `to`, point to, in the chunk that begins at base. What is to be scanned goes to `fresh`;
- * returns its end. */
+ * returns its end. Asks for the memory of those before `far`. */
 static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct marker *m, uintptr_t base,
                                                                         const uint32_t *from, const uint32_t *to,
                                                                         struct mark_common *common,
-                                                                        struct mark_new *fresh)
+                                                                        struct mark_new *fresh,
+                                                                        const struct mark_new *far)
 {
     const uint64_t *entries = chunk_entries(m, base);
     uint64_t *marks = m->marks;
@@ -251,17 +252,21 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
                 continue;
             }
             *mark = old | bit;
-            memcpy(fresh++, &slots[j], sizeof *fresh);
+            memcpy(fresh, &slots[j], sizeof *fresh);
+            if (fresh++ < far) fetch(lo + (uint32_t)slots[j], common->elem);
         }
         unsigned n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
         struct mark_slots s;
         from -= n;
         if (n) slots_words(&s, common, entries, m->kinds, from, n);
         for (unsigned j = 0; j < n; j++) {
-            if (s.small >> j & 1)
-                fresh = mark_slot(m, &s, j, lo, fresh);
-            else
+            if (!(s.small >> j & 1)) {
                 mark_rare(m, base + from[j], entries[from[j] >> PAGE_SHIFT_SEEP], watch);
+                continue;
+            }
+            struct mark_new *next = mark_slot(m, &s, j, lo, fresh);
+            if (next != fresh && fresh < far) fetch(lo + fresh->at, fresh->size);
+            fresh = next;
         }
     }
     return fresh;
@@ -302,17 +307,16 @@ INLINE void NAME(turn_by_block)(struct marker *m, uintptr_t base, struct mark_bl
     struct mark_new *end = m->fresh;
     uintptr_t lo = m->in.lo + base;
     while (b || now < end) {
-        size_t coming = (size_t)(end - now); /* on their way from memory */
-        memmove(m->fresh, now, coming * sizeof *now);
+        size_t left = (size_t)(end - now);
+        memmove(m->fresh, now, left * sizeof *now);
         now = m->fresh;
-        end = m->fresh + coming;
+        end = m->fresh + left;
         for (struct mark_block *next; b && end - now < FRESH; b = next) {
             next = b->next;
             fetch_block(next);
-            end = NAME(mark_block)(m, base, b->at + MARK_BLOCK, next ? b->at : rest, &common, end);
+            end = NAME(mark_block)(m, base, b->at + MARK_BLOCK, next ? b->at : rest, &common, end, m->fresh + MARK_FAR);
             mark_free_block(m, b);
         }
-        for (; coming < MARK_FAR && now + coming < end; coming++) fetch(lo + now[coming].at, now[coming].size);
         memset(end, 0, MARK_FAR * sizeof *end); /* take_objects() asks for those, too */
         const struct mark_new *stop = b ? end - MARK_FAR : end;
         while (now < stop) {
