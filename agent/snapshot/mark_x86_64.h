@@ -136,8 +136,13 @@ static inline __attribute__((always_inline)) bool common_words(uint64_t *bit, ui
                                                                const struct mark_common *common,
                                                                const uint64_t *entries, const uint32_t *off, unsigned n)
 {
-    (void)bit, (void)slot, (void)common, (void)entries, (void)off, (void)n;
-    return false; /* one by one it is no faster than the other way */
+    for (unsigned j = 0; j < n; j++) {
+        uint64_t e = entries[off[j] >> PAGE_SHIFT_SEEP], product = (uint64_t)mark_entry_in(e, off[j]) * common->magic;
+        if (mark_entry_kind(e) != common->kind || !mark_divides(product, common->magic)) return false;
+        bit[j] = ((e & UINT32_MAX) << 6) + (product >> 32);
+        slot[j] = off[j] | (uint64_t)common->elem << 32;
+    }
+    return true;
 }
 
 static inline __attribute__((always_inline)) FILTER_AVX512_CODE bool common_avx512(uint64_t *bit, uint64_t *slot,
