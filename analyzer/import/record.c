@@ -149,6 +149,13 @@ static int by_time(const void *a, const void *b)
     return (int)x->kind - (int)y->kind;
 }
 
+/* The profile behind i begins another snapshot, and i is nearer to it: a file's time may be some milliseconds old when it is set. */
+static bool belongs_to_next(const struct profile *list, size_t n, size_t i, unsigned kinds)
+{
+    return i + 1 < n && kinds & 1u << list[i + 1].kind &&
+           list[i + 1].unix_ns - list[i].unix_ns < list[i].unix_ns - list[i - 1].unix_ns;
+}
+
 int profiles_record(struct profile *list, size_t n, const char *path, bool force, struct err *e)
 {
     struct target t = {.e = e, .main_module = ""};
@@ -163,7 +170,8 @@ int profiles_record(struct profile *list, size_t n, const char *path, bool force
         "itt", list[0].unix_ns, t.main_module, path_base(t.main_module));
     unsigned kinds = 0; /* in the snapshot that is being written */
     for (size_t i = 0; i < n && !e->code; i++) {
-        bool joins = i > 0 && !(kinds & 1u << list[i].kind) && list[i].unix_ns - list[i - 1].unix_ns <= MERGE_NS;
+        bool joins = i > 0 && !(kinds & 1u << list[i].kind) && list[i].unix_ns - list[i - 1].unix_ns <= MERGE_NS &&
+                     !belongs_to_next(list, n, i, kinds);
         if (!joins) {
             begin_snapshot(&t, &list[i], list[0].unix_ns);
             kinds = 0;

@@ -19,6 +19,11 @@ export HOME="$work" PPROF_TMPDIR="$work"
 fail() { echo "$*"; exit 1; }
 "$seep" import -o service.seep heap2.pb.gz goroutine.txt heap1.pb.gz
 [ "$("$seep" info --json service.seep | grep -c '"trigger": "import"')" = 2 ] || fail "snapshots: $("$seep" info service.seep)"
+# The text has no time but its file's, which is of a clock with coarse ticks: it belongs to the heap profile that it is nearest to.
+second=$(sqlite3 service.seep "SELECT max(unix_ns) - 3000000 FROM snapshot")
+touch -d "@$((second / 1000000000)).$(printf %09d $((second % 1000000000)))" goroutine.txt
+"$seep" import -o early.seep heap2.pb.gz goroutine.txt heap1.pb.gz
+[ "$(sqlite3 early.seep "SELECT count(*) FROM snapshot")" = 2 ] || fail "early: $("$seep" info early.seep)"
 total() { go tool pprof -raw "$1" 2>/dev/null | awk -v col="$2" '
     /^Samples:/ { on = 1; getline; next } /^Locations/ { on = 0 }
     on && /^ *[0-9]/ { sub(":.*", ""); split($0, v, " "); sum += v[col] } END { printf "%d", sum }'; }
@@ -42,6 +47,7 @@ check() { # recording: seven senders, three at a mutex, one of each other kind
     grep -qE '^ +1  goroutine  running' tasks.txt || fail "running: $(cat tasks.txt)"
 }
 check service.seep
+check early.seep
 "$seep" import -o proto.seep goroutine.pb.gz
 check proto.seep
 "$seep" leaks service.seep | grep -q 'nothing is proven' || fail "a proof of an import"
