@@ -5,7 +5,7 @@
  * The path of one pointer:
  *   1. A word of a root or of a marked object that lies in [in.lo, in.lo + in.len] is an offset in one of the heap's
  *      chunks (2 MiB, larger ones in large heaps), and joins the blocks of that chunk.
- *   2. Chunks that have pointers take turns, first come, first served. By then many have come together, and the few lines that a
+ *   2. Chunks that have pointers take turns, first come, first served, but those with many are next. By then many have come together, and the few lines that a
  *      turn looks at, this chunk's page entries and bits, are near. Where they came in the order of addresses, the turn first sets a
  *      bit for the slot of each, then goes through the bits: tests and sets the mark bits of 64 slots at a time, makes runs of
  *      neighbours, asks for their memory, and scans them once AHEAD others have been asked for. Else in small loops: of some thousand
@@ -62,27 +62,12 @@ static inline __attribute__((always_inline)) uintptr_t guessed(uintptr_t x, uint
     return x;
 }
 
-/* What words are in: objects of elem bytes each, from lo on. elem 0: no objects, and size bytes from lo on, somewhere, to which pointers
- * do not count. */
+/* What words are in: an object, or a root and another place; pointers to the size bytes from lo on do not count. */
 struct around {
     uintptr_t lo;
-    size_t size, elem;
-    const uintptr_t *stop; /* elem 0: there they end */
+    size_t size;
+    const uintptr_t *stop; /* where the object or root ends */
 };
-
-/* p, somewhere within, is in the same object as at? */
-static inline __attribute__((always_inline)) bool is_own(const struct around *a, const uintptr_t *at, uintptr_t p)
-{
-    return a->size == a->elem || a->elem == 0 ||
-           (uint32_t)(p - a->lo) / (uint32_t)a->elem == (uint32_t)((uintptr_t)at - a->lo) / (uint32_t)a->elem;
-}
-
-/* Where the object that at is in ends. */
-static inline const uintptr_t *end_of(const struct around *a, const uintptr_t *at)
-{
-    uintptr_t in = (uintptr_t)at - a->lo;
-    return a->elem ? (const uintptr_t *)(a->lo + (in / a->elem + 1) * a->elem) : a->stop;
-}
 
 static __attribute__((noinline)) void note_cover(struct marker *m, const uintptr_t *w, const uintptr_t *end)
 {
@@ -209,7 +194,7 @@ void mark_words_but(struct marker *m, const void *lo, const void *hi, uintptr_t 
     }
     while (a < b) {
         const uintptr_t *stop = b - a > ROOT_PIECE ? a + ROOT_PIECE : b;
-        by_filter[m->filter].scan(m, a, stop, (struct around){self_lo, self_hi - self_lo, 0, b});
+        by_filter[m->filter].scan(m, a, stop, (struct around){self_lo, self_hi - self_lo, b});
         if (m->used_blocks > m->max_blocks / 2) mark_drain(m);
         a = stop;
     }

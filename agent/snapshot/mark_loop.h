@@ -12,12 +12,12 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
 {
     const struct filter_ranges *r = &m->in;
     while (w < stop) {
-        unsigned n = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
+        unsigned n = filter_step(stop - w);
         unsigned hits = FILTER(w, n, r, watch);
         for (; hits; hits &= hits - 1) {
             const uintptr_t *at = w + __builtin_ctz(hits);
             uintptr_t p = *at & r->keep, off = p - r->lo;
-            if (p - around.lo < around.size && is_own(&around, at, p)) continue;
+            if (p - around.lo < around.size) continue;
             if (watch) {
                 if (p - r->slo[0] < r->slen[0] || p - r->slo[1] < r->slen[1]) m->stack_word(m->hit_arg, p);
                 if (off > r->len) continue;
@@ -25,7 +25,7 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
             size_t chunk = off >> m->chunk_shift;
             uint32_t flags = m->chunks[chunk].flags;
             if (flags) {
-                if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, end_of(&around, at));
+                if ((flags & CHUNK_COVERED) && m->cover) note_cover(m, at, around.stop);
                 if (flags & CHUNK_TURN) {
                     mark_now(m, off, FROM_ELSEWHERE, watch);
                     continue;
@@ -37,11 +37,10 @@ INLINE void NAME(scan)(struct marker *m, const uintptr_t *w, const uintptr_t *st
     }
 }
 
-/* Objects of elem bytes each, one after the other. */
-INLINE void NAME(scan_objects)(struct marker *m, uintptr_t lo, size_t size, size_t elem, bool watch)
+INLINE void NAME(scan_object)(struct marker *m, uintptr_t lo, size_t size, bool watch)
 {
-    struct around around = {lo, size, elem, NULL};
-    NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)(lo + size), around, watch);
+    const uintptr_t *stop = (const uintptr_t *)(lo + size);
+    NAME(scan)(m, (const uintptr_t *)lo, stop, (struct around){lo, size, stop}, watch);
 }
 
 /* The object at lo points to nothing but the one behind it. */
@@ -49,7 +48,7 @@ INLINE bool NAME(is_link)(const struct filter_ranges *r, uintptr_t lo, size_t si
 {
     const uintptr_t *w = (const uintptr_t *)lo, *stop = (const uintptr_t *)(lo + size), *only = NULL;
     for (unsigned n; w < stop; w += n) {
-        n = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
+        n = filter_step(stop - w);
         unsigned hits = FILTER(w, n, r, false);
         if (!hits) continue;
         if (only || (hits & (hits - 1))) return false;
@@ -99,7 +98,7 @@ INLINE void NAME(scan_small)(struct marker *m, bool watch)
             __builtin_prefetch((const void *)(lo + NEXT_BYTES));
             if (size == same && !watch) lo = NAME(skip_links)(m, lo, size);
         }
-        NAME(scan_objects)(m, lo, size, size, watch);
+        NAME(scan_object)(m, lo, size, watch);
         same = size;
         next = lo + size;
     }
@@ -114,7 +113,8 @@ INLINE void NAME(scan_piece)(struct marker *m, bool watch)
     if (r->lo >= hi) m->large.n--;
     if (!mark_resolve(m, lo, &o)) return;
     size_t elem = span_elem(&m->spans[o.span]);
-    struct around around = {object_base(m, o), elem, elem, NULL};
+    uintptr_t base = object_base(m, o);
+    struct around around = {base, elem, (const uintptr_t *)(base + elem)};
     uintptr_t stop = hi - lo > MARK_PIECE ? lo + MARK_PIECE : hi;
     NAME(scan)(m, (const uintptr_t *)lo, (const uintptr_t *)stop, around, watch);
 }
@@ -129,7 +129,7 @@ INLINE size_t NAME(take_run)(const struct filter_ranges *ranges, const uintptr_t
     const uintptr_t *w = *from;
     size_t n = 0;
     for (unsigned step; w < stop && n <= HITS; w += step) {
-        step = stop - w < FILTER_STEP ? (unsigned)(stop - w) : (unsigned)FILTER_STEP;
+        step = filter_step(stop - w);
         n += TAKE(hit + n, w, step, &r, watch);
     }
     *from = w;
@@ -140,7 +140,7 @@ INLINE size_t NAME(take_run)(const struct filter_ranges *ranges, const uintptr_t
 INLINE void NAME(scan_list)(struct marker *m, const struct mark_run *list, unsigned n, unsigned coming, unsigned leave,
                             bool watch)
 {
-    uintptr_t hit[HITS + FILTER_STEP + 1];
+    uintptr_t hit[HITS + FILTER_STEP];
     for (; coming < AHEAD && coming < n; coming++) fetch(list[coming].lo, list[coming].size);
     for (unsigned i = 0; i + leave < n; i++) {
         if (leave || i + AHEAD < n) fetch(list[i + AHEAD].lo, list[i + AHEAD].size);
@@ -177,7 +177,7 @@ INLINE unsigned NAME(list_page)(struct marker *m, uint64_t e, uintptr_t page, st
             unsigned at = (unsigned)__builtin_ctzll(fresh);
             uint64_t above = fresh + (1ull << at); /* carried over the run's bits; 0 where it is the last one */
             unsigned to = above ? (unsigned)__builtin_ctzll(above) : 64;
-            list[n++] = (struct mark_run){base + at * elem, (uint32_t)((to - at) * elem), (uint32_t)elem};
+            list[n++] = (struct mark_run){base + at * elem, (to - at) * elem};
             fresh &= above;
         }
         if (n >= LIST) {
@@ -242,7 +242,7 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
         size_t k = 0;
         if (!watch && common->kind != UINT32_MAX)
             for (unsigned n; from > to; from -= n, k += n) {
-                n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
+                n = filter_step(from - to);
                 if (!COMMON(bits + k, slots + k, common, entries, from - n, n)) break;
             }
         for (size_t j = 0; j < k; j++) {
@@ -255,10 +255,10 @@ static CODE __attribute__((noinline)) struct mark_new *NAME(mark_block)(struct m
             memcpy(fresh, &slots[j], sizeof *fresh);
             if (fresh++ < far) fetch(lo + (uint32_t)slots[j], common->elem);
         }
-        unsigned n = from - to < FILTER_STEP ? (unsigned)(from - to) : (unsigned)FILTER_STEP;
+        unsigned n = filter_step(from - to);
         struct mark_slots s;
         from -= n;
-        if (n) slots_words(&s, common, entries, m->kinds, from, n);
+        slots_words(&s, common, entries, m->kinds, from, n);
         for (unsigned j = 0; j < n; j++) {
             if (!(s.small >> j & 1)) {
                 mark_rare(m, base + from[j], entries[from[j] >> PAGE_SHIFT_SEEP], watch);

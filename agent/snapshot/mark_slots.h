@@ -234,7 +234,7 @@ static inline __attribute__((always_inline)) void fetch(uintptr_t lo, size_t siz
 /* Marked objects that lie one after the other. */
 struct mark_run {
     uintptr_t lo;
-    uint32_t size, elem;
+    size_t size;
 };
 
 /* ---- turns in no order */

@@ -9,6 +9,7 @@
 
 #include <immintrin.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "agent/snapshot/child.h"
@@ -18,6 +19,12 @@ enum { FILTER_STEP = 8, MARK_PIECE = 2048 }; /* larger objects are scanned in pi
 
 #define FILTER_AVX2_CODE   __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define FILTER_AVX512_CODE __attribute__((target("avx2,bmi,bmi2,popcnt,avx512f,avx512vl")))
+
+/* How many of those that are left are looked at next. */
+static inline unsigned filter_step(ptrdiff_t left)
+{
+    return left < FILTER_STEP ? (unsigned)left : (unsigned)FILTER_STEP;
+}
 
 /* Each returns a bit for each of the n words (at most FILTER_STEP) at w; stacks: r's are looked at as well. */
 static inline __attribute__((always_inline)) unsigned filter_words(const uintptr_t *w, unsigned n,
